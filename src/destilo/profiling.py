@@ -1,0 +1,396 @@
+"""Size and speed of models: parameters, multiply-accumulates, latency, memory.
+
+Counts come from the model's shapes alone; times are taken on this machine, several models turn
+about (A B C A B C ...), so that a neighbour's noise falls on all of them and their ratios hold.
+No sample is dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import inspect
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from destilo.errors import InputError
+from destilo.records import Machine, ProfileResult
+
+MEGABYTE = 1_000_000
+Inputs: TypeAlias = dict[str, Tensor]
+
+# Products of two computed tensors are attention's own (QK^T, AV); products with a weight are not.
+_ATTENTION_OPERATORS = ("bmm", "baddbmm", "attention")
+_INPUT_SEED = 13
+
+
+def profile_model(
+    model: nn.Module,
+    *,
+    name: str,
+    batch_size: int,
+    sequence_length: int,
+    threads: int,
+    samples: int = 50,
+    warmup: int = 10,
+    device: str = "cpu",
+    size_mb: float | None = None,
+) -> ProfileResult:
+    """Profile one transformers model; see `profile_models`, which this calls.
+
+    Args:
+        model: A transformers model; its mode and device are restored afterwards.
+        name: What the result calls the model.
+        batch_size: Rows per pass.
+        sequence_length: Positions per row, all of them real.
+        threads: Threads of one operator, restored afterwards.
+        samples: Timed passes.
+        warmup: Passes before them that are not timed.
+        device: Where to measure, such as ``cpu`` or ``cuda``.
+        size_mb: Size of the weights on disk, where they were saved; else that of the tensors.
+
+    Returns:
+        The record for the Run.
+
+    Raises:
+        InputError: The model has fewer positions than ``sequence_length``.
+    """
+    results = profile_models(
+        {name: model},
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        threads=threads,
+        samples=samples,
+        warmup=warmup,
+        device=device,
+        sizes_mb={} if size_mb is None else {name: size_mb},
+    )
+    return results[0]
+
+
+def profile_models(
+    models: Mapping[str, nn.Module],
+    *,
+    batch_size: int,
+    sequence_length: int,
+    threads: int,
+    samples: int = 50,
+    warmup: int = 10,
+    device: str = "cpu",
+    sizes_mb: Mapping[str, float] | None = None,
+) -> tuple[ProfileResult, ...]:
+    """Profile several models turn about, one pass each, so that their ratios hold.
+
+    Peak memory is that of the whole process while the model's own passes run: models that are
+    measured together are all loaded, and so all counted.
+
+    Args:
+        models: Transformers models by the name the results will carry.
+        batch_size: Rows per pass.
+        sequence_length: Positions per row, all of them real.
+        threads: Threads of one operator, restored afterwards.
+        samples: Timed passes per model.
+        warmup: Passes per model before them that are not timed.
+        device: Where to measure, such as ``cpu`` or ``cuda``.
+        sizes_mb: Sizes on disk by model name; the tensors' size for names that are missing.
+
+    Returns:
+        One record per model, in the order given.
+
+    Raises:
+        InputError: A model has fewer positions than ``sequence_length``, or a number is not
+            positive.
+    """
+    for key, value in _counts(batch_size, sequence_length, threads, samples).items():
+        if value < 1:
+            raise InputError(f"profile.{key} is {value}; it must be at least 1.")
+    for name, model in models.items():
+        _check_positions(model, name=name, sequence_length=sequence_length)
+
+    target = torch.device(device)
+    with _threads(threads), _in_eval_mode(models, target):
+        probes = [
+            _Probe(model, build_inputs(model, batch_size, sequence_length), target)
+            for model in models.values()
+        ]
+        gc.collect()
+        for turn in range(warmup + samples):
+            for probe in probes:
+                probe.run(timed=turn >= warmup)
+
+    machine = describe_machine(device=device, threads=threads)
+    results = []
+    for (name, model), probe in zip(models.items(), probes, strict=True):
+        macs = count_macs(model, sequence_length)
+        p50, p95 = np.percentile(probe.samples_ms, [50, 95])
+        results.append(
+            ProfileResult(
+                model=name,
+                parameters=count_parameters(model),
+                embedding_parameters=count_embedding_parameters(model),
+                macs=macs.total,
+                macs_without_attention=macs.total - macs.attention,
+                size_mb=(sizes_mb or {}).get(name, _tensor_size_mb(model)),
+                batch_size=batch_size,
+                sequence_length=sequence_length,
+                threads=threads,
+                latency_p50_ms=float(p50),
+                latency_p95_ms=float(p95),
+                latency_mean_ms=float(np.mean(probe.samples_ms)),
+                throughput_per_s=batch_size * 1000 / float(p50),
+                n_samples=samples,
+                n_warmup=warmup,
+                peak_memory_mb=probe.peak_memory_mb,
+                machine=machine,
+            )
+        )
+    return tuple(results)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count parameters; tied or shared weights count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_embedding_parameters(model: nn.Module) -> int:
+    """Count parameters of look-up tables (words, positions, segments), each table once."""
+    tables = {
+        id(module.weight): module.weight.numel()
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+    }
+    return sum(tables.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Macs:
+    """Multiply-accumulates of the matrix products of one row.
+
+    Attributes:
+        total: All of them.
+        attention: QK^T and AV alone (both operands computed), part of ``total``.
+    """
+
+    total: int
+    attention: int
+
+
+def count_macs(model: nn.Module, sequence_length: int) -> Macs:
+    """Count the multiply-accumulates of one row of ``sequence_length`` positions.
+
+    A copy made from the configuration runs on the meta device: no memory, no arithmetic. It uses
+    eager attention, whose products are plain matrix products. Layers that mask most of their
+    scores (local attention) count in full, since that is what is computed.
+    """
+    try:
+        operators = _count_flops(model, sequence_length, device="meta")
+    except (RuntimeError, NotImplementedError):
+        # Some architectures look at their input's values, which meta tensors do not have.
+        operators = _count_flops(model, sequence_length, device="cpu")
+    attention = sum(
+        flops
+        for operator, flops in operators.items()
+        if any(part in operator for part in _ATTENTION_OPERATORS)
+    )
+    return Macs(total=sum(operators.values()) // 2, attention=attention // 2)
+
+
+def _count_flops(model: nn.Module, sequence_length: int, *, device: str) -> dict[str, int]:
+    config = copy.deepcopy(_config(model))
+    model_class: Any = type(model)
+    with torch.device(device):
+        twin = model_class._from_config(config, attn_implementation="eager")
+        twin.eval().requires_grad_(False)
+        inputs = build_inputs(twin, 1, sequence_length)
+    if device == "meta":
+        # With a mask the library asks whether it hides anything, a question of values. The
+        # products are the same without it.
+        inputs = {key: value.to("meta") for key, value in inputs.items() if "mask" not in key}
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        twin(**inputs)
+    counts: dict[Any, int] = counter.get_flop_counts()["Global"]
+    return {str(operator): flops for operator, flops in counts.items()}
+
+
+def build_inputs(model: nn.Module, batch_size: int, sequence_length: int) -> Inputs:
+    """Build a full batch of ordinary word ids that the model's own configuration admits.
+
+    Returns:
+        Tensors [batch, length] on the CPU: ``input_ids`` without special symbols (padding would
+        shorten the row), ``attention_mask`` of ones, ``token_type_ids`` where there are segments.
+    """
+    config = _config(model)
+    special = {
+        value
+        for key, value in config.to_dict().items()
+        if key.endswith("_token_id") and isinstance(value, int)
+    }
+    words = [index for index in range(config.vocab_size) if index not in special]
+    choice = np.random.default_rng(_INPUT_SEED).choice(
+        words or [0], size=(batch_size, sequence_length)
+    )
+    shape = (batch_size, sequence_length)
+    inputs = {
+        "input_ids": torch.tensor(choice, dtype=torch.long, device="cpu"),
+        "attention_mask": torch.ones(shape, dtype=torch.long, device="cpu"),
+    }
+    has_segments = (getattr(config, "type_vocab_size", None) or 0) > 1
+    if has_segments and "token_type_ids" in inspect.signature(model.forward).parameters:
+        inputs["token_type_ids"] = torch.zeros(shape, dtype=torch.long, device="cpu")
+    return inputs
+
+
+def max_sequence_length(model: nn.Module) -> int | None:
+    """Say how many positions a row may have; ``None`` where there is no limit."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa's kin number positions from the padding index plus one.
+            reserved = 0 if module.padding_idx is None else module.padding_idx + 1
+            return int(module.num_embeddings - reserved)
+    limit = getattr(_config(model), "max_position_embeddings", None)
+    return None if limit is None else int(limit)
+
+
+def describe_machine(*, device: str, threads: int) -> Machine:
+    """Describe where measurements are taken, for the record."""
+    kind = torch.device(device)
+    named = f"{device} ({torch.cuda.get_device_name(kind)})" if kind.type == "cuda" else device
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return Machine(
+        platform=platform.platform(),
+        processor=_processor_name(),
+        cpu_count=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        device=named,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        threads=threads,
+    )
+
+
+def _processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+@dataclass
+class _Probe:
+    """One model under measurement."""
+
+    model: nn.Module
+    inputs: Inputs
+    device: torch.device
+    samples_ms: list[float] = field(default_factory=list)
+    peak_memory_mb: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.inputs = {key: value.to(self.device) for key, value in self.inputs.items()}
+
+    def run(self, *, timed: bool) -> None:
+        _reset_peak_memory(self.device)
+        with torch.inference_mode():
+            self._synchronise()
+            start = time.perf_counter()
+            self.model(**self.inputs)
+            self._synchronise()
+            elapsed_ms = (time.perf_counter() - start) * 1000
+        self.peak_memory_mb = max(self.peak_memory_mb, _peak_memory_mb(self.device))
+        if timed:
+            self.samples_ms.append(elapsed_ms)
+
+    def _synchronise(self) -> None:
+        # Kernels run behind the host's back; without this only their launch would be timed.
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    # Where this is refused, the mark stays that of the process's whole life.
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # 5: the high-water mark alone
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MEGABYTE
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        status = ""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / MEGABYTE
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
+
+
+def _tensor_size_mb(model: nn.Module) -> float:
+    return sum(p.numel() * p.element_size() for p in model.parameters()) / MEGABYTE
+
+
+def _check_positions(model: nn.Module, *, name: str, sequence_length: int) -> None:
+    limit = max_sequence_length(model)
+    if limit is not None and sequence_length > limit:
+        raise InputError(
+            f"profile.sequence_length is {sequence_length}, but the {name} has only {limit} "
+            f"positions. Set profile.sequence_length to {limit} or less."
+        )
+
+
+def _counts(batch_size: int, sequence_length: int, threads: int, samples: int) -> dict[str, int]:
+    return {
+        "batch_size": batch_size,
+        "sequence_length": sequence_length,
+        "threads": threads,
+        "samples": samples,
+    }
+
+
+def _config(model: nn.Module) -> Any:
+    return model.config
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _in_eval_mode(models: Mapping[str, nn.Module], device: torch.device) -> Iterator[None]:
+    """Put the models in eval mode on the device, and back as they were."""
+    before = [(model, model.training, next(model.parameters()).device) for model in models.values()]
+    try:
+        for model, _, _ in before:
+            model.eval().to(device)
+        yield
+    finally:
+        for model, training, home in before:
+            model.train(training).to(home)
