@@ -1,0 +1,465 @@
+"""A recipe: the frozen, typed and complete description of one experiment.
+
+The models below are the only configuration there is. They are strict: an unknown key or a value of
+another type is an error, except that a whole number may stand for a fraction. What is impossible
+only in combination with other keys or with files is for ``destilo.recipe.check``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
+
+from destilo.recipe.places import Places, dotted
+
+TaskName: TypeAlias = Literal["text-classification", "token-classification", "question-answering"]
+FormatName: TypeAlias = Literal[
+    "squad", "conll", "conllu", "jsonl", "csv", "tsv", "parquet", "text", "hub", "synthetic"
+]
+TermName: TypeAlias = Literal["labels", "kl", "reverse-kl", "jsd", "soft-ce", "mse"]
+TrackerName: TypeAlias = Literal["none", "tensorboard", "wandb", "mlflow"]
+ScheduleName: TypeAlias = Literal["linear", "cosine", "constant"]
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+Probability: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+def _as_tuple(value: Any) -> Any:
+    # A YAML list; strict tuples would not take it.
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _shape(value: Any) -> str:
+    """Name the member of a union that a value was meant for, so that errors speak of that one.
+
+    Tags stand in angle brackets: ``load`` strips them from the place of an error.
+    """
+    if isinstance(value, list | tuple):
+        return "<list>"
+    return "<section>" if isinstance(value, Mapping | BaseModel) else "<value>"
+
+
+def _split_shape(value: Any) -> str:
+    if isinstance(value, ValidationSplit):
+        return "<ValidationSplit>"
+    if not isinstance(value, Mapping):
+        return "<Source>"
+    if "fraction" in value:
+        return "<ValidationSplit>"
+    of_source = set(Source.model_fields) - {"seed"}
+    return "<Source>" if of_source & set(value) else "<ValidationSplit>"
+
+
+def _test_shape(value: Any) -> str:
+    if not isinstance(value, Mapping) or not value:
+        return "<Source>"
+    sections = [isinstance(inner, Mapping | BaseModel) for inner in value.values()]
+    return "<named>" if "format" not in value and all(sections) else "<Source>"
+
+
+def _column_shape(value: Any) -> str:
+    return "<number>" if isinstance(value, int) else "<value>"
+
+
+class Spec(BaseModel):
+    """What all parts of a recipe share: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
+    )
+
+
+Column: TypeAlias = Annotated[
+    Annotated[Text, Tag("<value>")] | Annotated[int, Field(ge=0), Tag("<number>")],
+    Discriminator(_column_shape),
+]
+
+
+class Source(Spec):
+    """Where the rows of one split come from.
+
+    Attributes:
+        path: A file or several; not for ``hub`` and ``synthetic``.
+        columns: Canonical column name to the file's own name or number.
+        limit: Read the first rows only.
+        scheme: How tags mark spans (tagging only); ``raw`` for tags that mark none, such as POS.
+        name: Data set on the hub, with ``config``, ``split`` and ``revision``.
+        size: Rows to write (``synthetic`` only), from ``seed``.
+    """
+
+    format: FormatName
+    path: (
+        Annotated[
+            Annotated[Text, Tag("<value>")]
+            | Annotated[tuple[Text, ...], BeforeValidator(_as_tuple), Tag("<list>")],
+            Discriminator(_shape),
+        ]
+        | None
+    ) = None
+    columns: dict[str, Column] = {}
+    limit: Count | None = None
+    scheme: Literal["auto", "iob1", "iob2", "iobes", "raw"] = "auto"
+    name: Text | None = None
+    config: Text | None = None
+    split: Text | None = None
+    revision: Text | None = None
+    seed: int | None = None
+    size: Count | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All files, in order."""
+        if self.path is None:
+            return ()
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+
+class ValidationSplit(Spec):
+    """A share of the training rows set aside; of question answering, whole contexts."""
+
+    fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: int = 13
+
+
+class DataSpec(Spec):
+    """The splits, and what to do about rows that stand in two of them.
+
+    Attributes:
+        test: One source, or several by name.
+        unlabelled: Rows that only the teacher labels.
+        labels: The classes in their order; what is found in the data, sorted, if not given.
+    """
+
+    train: Source
+    validation: Annotated[
+        Annotated[Source, Tag("<Source>")] | Annotated[ValidationSplit, Tag("<ValidationSplit>")],
+        Discriminator(_split_shape),
+    ]
+    test: (
+        Annotated[
+            Annotated[Source, Tag("<Source>")] | Annotated[dict[str, Source], Tag("<named>")],
+            Discriminator(_test_shape),
+        ]
+        | None
+    ) = None
+    unlabelled: Source | None = None
+    labels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] | None = None
+    leak_check: Literal["off", "warn", "error"] = "warn"
+
+    @property
+    def tests(self) -> dict[str, Source]:
+        """The test sources by split name: ``test``, or ``test-NAME`` each."""
+        if self.test is None:
+            return {}
+        if isinstance(self.test, Source):
+            return {"test": self.test}
+        return {f"test-{name}": source for name, source in self.test.items()}
+
+
+class EncodingSpec(Spec):
+    """How rows become windows of pieces.
+
+    Attributes:
+        max_length: Pieces in a window; by default 384 for question answering, else 128.
+        doc_stride: Pieces that neighbouring windows of a context share.
+        max_question_length: Pieces kept of a question.
+    """
+
+    max_length: Annotated[int, Field(ge=4)] | None = None
+    doc_stride: Annotated[int, Field(ge=0)] = 128
+    max_question_length: Count = 64
+
+
+class TokenizerSpec(Spec):
+    """A tokenizer to train on the recipe's own training texts."""
+
+    algorithm: Literal["byte-level-bpe", "wordpiece", "unigram"]
+    vocab_size: Annotated[int, Field(ge=64)]
+
+
+TokenizerChoice: TypeAlias = Annotated[
+    Annotated[Text, Tag("<value>")] | Annotated[TokenizerSpec, Tag("<section>")],
+    Discriminator(_shape),
+]
+ModelConfig: TypeAlias = Annotated[
+    Annotated[Text, Tag("<value>")] | Annotated[dict[str, Any], Tag("<section>")],
+    Discriminator(_shape),
+]
+
+
+class TrainingSpec(Spec):
+    """How a model is trained; the keys are those of ``transformers.TrainingArguments``.
+
+    Attributes:
+        max_steps: Optimiser steps; -1: as many as the epochs take.
+        warmup_steps: Steps in which the learning rate rises; below 1, that share of all steps.
+        group_by_length: Batch rows of like length.
+        early_stopping_patience: Evaluations without improvement before stopping.
+        eval_steps: Steps between evaluations; by default each epoch.
+        threads: CPU threads; by default the machine's choice.
+    """
+
+    num_train_epochs: Positive = 3.0
+    max_steps: Annotated[int, Field(ge=-1)] = -1
+    learning_rate: Positive = 5e-5
+    per_device_train_batch_size: Count = 32
+    per_device_eval_batch_size: Count = 64
+    gradient_accumulation_steps: Count = 1
+    warmup_steps: NotNegative = 0.1
+    lr_scheduler_type: ScheduleName = "linear"
+    weight_decay: NotNegative = 0.01
+    adam_beta1: Probability = 0.9
+    adam_beta2: Probability = 0.999
+    adam_epsilon: Positive = 1e-8
+    max_grad_norm: Positive = 1.0
+    seed: Annotated[int, Field(ge=0)] = 13
+    bf16: bool = False
+    group_by_length: bool = True
+    early_stopping_patience: Count | None = None
+    eval_steps: Count | None = None
+    save_steps: Count = 200
+    logging_steps: Count = 10
+    report_to: TrackerName = "none"
+    threads: Count | None = None
+
+
+class TrainingOverrides(Spec):
+    """The keys of ``TrainingSpec`` that differ; what is not given comes from ``training``."""
+
+    num_train_epochs: Positive | None = None
+    max_steps: Annotated[int, Field(ge=-1)] | None = None
+    learning_rate: Positive | None = None
+    per_device_train_batch_size: Count | None = None
+    per_device_eval_batch_size: Count | None = None
+    gradient_accumulation_steps: Count | None = None
+    warmup_steps: NotNegative | None = None
+    lr_scheduler_type: ScheduleName | None = None
+    weight_decay: NotNegative | None = None
+    adam_beta1: Probability | None = None
+    adam_beta2: Probability | None = None
+    adam_epsilon: Positive | None = None
+    max_grad_norm: Positive | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    bf16: bool | None = None
+    group_by_length: bool | None = None
+    early_stopping_patience: Count | None = None
+    eval_steps: Count | None = None
+    save_steps: Count | None = None
+    logging_steps: Count | None = None
+    report_to: TrackerName | None = None
+    threads: Count | None = None
+
+    def over(self, training: TrainingSpec) -> TrainingSpec:
+        """Return ``training`` with what is given here in its place."""
+        return training.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class TeacherSpec(Spec):
+    """A teacher: a fine-tuned model, an encoder to fine-tune first, or one made from nothing.
+
+    Attributes:
+        model: A folder or a hub model. Exactly one of ``model`` and ``config`` is given.
+        config: A model configuration with ``model_type``; needs ``tokenizer`` and ``finetune``.
+        finetune: Train it on the labelled rows first, with these differences from ``training``.
+        weight: Its share where there are several teachers.
+    """
+
+    model: Text | None = None
+    revision: Text | None = None
+    config: dict[str, Any] | None = None
+    tokenizer: TokenizerChoice | None = None
+    finetune: TrainingOverrides | None = None
+    weight: NotNegative = 1.0
+    cache: Literal["off"] = "off"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> TeacherSpec:
+        if (self.model is None) == (self.config is None):
+            raise ValueError("give exactly one of `model` (a folder or hub model) and `config`")
+        if self.config is not None and (self.finetune is None or self.tokenizer is None):
+            raise ValueError(
+                "a teacher made from `config` knows nothing yet: give it `tokenizer` and `finetune`"
+            )
+        return self
+
+
+def _default_tokenizer(given: dict[str, Any]) -> str:
+    return "own" if given.get("from_") == "checkpoint" else "teacher"
+
+
+class StudentSpec(Spec):
+    """How the small model is made.
+
+    Attributes:
+        from_: ``from`` in a recipe: the teacher's ``layers``, a ``checkpoint``, or a ``config``.
+        layers: How many, or which of the teacher's layers, counted from 1. Of a checkpoint: keep
+            the first ones (for ALBERT: that many turns of its shared layer).
+        layer_map: Which ones a number picks: ``uniform``, ``last``, ``first`` or ``every:K``.
+        of: Take layers from the fine-tuned teacher, or from the encoder it was fine-tuned from.
+        tokenizer: ``teacher``, ``own`` (the checkpoint's), a folder or hub name, or one to train.
+        dropout: Set every dropout probability.
+    """
+
+    from_: Literal["layers", "checkpoint", "config"] = Field(alias="from")
+    layers: (
+        Annotated[
+            Annotated[Count, Tag("<value>")]
+            | Annotated[
+                tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1), Tag("<list>")
+            ],
+            Discriminator(_shape),
+        ]
+        | None
+    ) = None
+    layer_map: str = "uniform"
+    of: Literal["teacher", "encoder"] = "teacher"
+    model: Text | None = None
+    revision: Text | None = None
+    config: ModelConfig | None = None
+    tokenizer: TokenizerChoice = Field(default_factory=_default_tokenizer)
+    dropout: Probability | None = None
+
+
+class TermSpec(Spec):
+    """One term of the loss."""
+
+    term: TermName
+    weight: NotNegative = 1.0
+    temperature: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _temperature_matters(self) -> TermSpec:
+        if self.temperature != 1.0 and self.term in ("labels", "mse"):
+            raise ValueError(f"`{self.term}` has no temperature: leave it out")
+        return self
+
+    @property
+    def distils(self) -> bool:
+        """Whether the term needs a teacher."""
+        return self.term != "labels"
+
+
+class EvaluationSpec(Spec):
+    """What is measured, and by which metric checkpoints are chosen.
+
+    Attributes:
+        select_by: A metric of the task, or ``validation_loss``; by default the task's main metric.
+        splits: By default validation and every test.
+        baseline: Also train the same student without distillation.
+        n_best: Spans of a window that question answering looks at.
+        max_answer_length: In words.
+        no_answer: Whether "no answer" is allowed; ``auto``: where the data have such questions.
+    """
+
+    select_by: Text | None = None
+    splits: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] | None = None
+    baseline: bool = True
+    bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
+    n_best: Count = 5
+    max_answer_length: Count = 30
+    no_answer: Literal["auto", "always", "never"] = "auto"
+
+
+class ProfileSpec(Spec):
+    """The input shape and conditions under which size and speed are measured."""
+
+    batch_size: Count = 1
+    sequence_length: Annotated[int, Field(ge=4)] = 128
+    threads: Count = 1
+    samples: Count = 50
+    warmup: Annotated[int, Field(ge=0)] = 10
+
+
+class Recipe(Spec):
+    """The frozen, complete description of one experiment.
+
+    Attributes:
+        language: Two or three letters (ISO 639); decides how answers are normalised.
+        teacher: One, several with weights, or none for plain fine-tuning.
+        alignment: Pair student and teacher by position (``identity``) or by ``word``; ``auto``
+            chooses by their tokenizers.
+    """
+
+    name: Text | None = None
+    description: Text | None = None
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] = "es"
+    task: TaskName
+    data: DataSpec
+    encoding: EncodingSpec = EncodingSpec()
+    teacher: (
+        Annotated[
+            Annotated[TeacherSpec, Tag("<section>")]
+            | Annotated[TeacherSpec, Tag("<value>")]
+            | Annotated[
+                tuple[TeacherSpec, ...],
+                BeforeValidator(_as_tuple),
+                Field(min_length=1),
+                Tag("<list>"),
+            ],
+            Discriminator(_shape),
+        ]
+        | None
+    ) = None
+    student: StudentSpec
+    objective: Annotated[tuple[TermSpec, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (
+        TermSpec(term="labels"),
+    )
+    alignment: Literal["auto", "identity", "word"] = "auto"
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    profile: ProfileSpec = ProfileSpec()
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """All teachers, in order."""
+        if self.teacher is None:
+            return ()
+        return (self.teacher,) if isinstance(self.teacher, TeacherSpec) else self.teacher
+
+    @property
+    def distils(self) -> bool:
+        """Whether any term of the objective needs a teacher."""
+        return any(term.distils and term.weight > 0 for term in self.objective)
+
+    @property
+    def max_length(self) -> int:
+        """The pieces in a window, the task's default filled in."""
+        by_task = 384 if self.task == "question-answering" else 128
+        return self.encoding.max_length or by_task
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides the outcome, in hexadecimal.
+
+        The same for any order of keys, for defaults written out or left out, and for any ``name``
+        and ``description``.
+        """
+        content = self.model_dump(mode="json", by_alias=True, exclude={"name", "description"})
+        content["teacher"] = [
+            teacher.model_dump(mode="json", by_alias=True) for teacher in self.teachers
+        ]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def place_of(self, *key: str | int) -> str:
+        """Say where a key was written: ``file:line`` where known, else the key itself."""
+        place = self._places.find(key)
+        return place.text if place and place.text else dotted(key)
