@@ -61,11 +61,14 @@ class Split:
         name: ``train``, ``validation``, ``test`` or ``test-NAME``, ``unlabelled``.
         rows: The rows, in file order.
         notes: What was repaired or left out, one sentence each, with counts and places.
+        scheme: Tagging: what the file's tags were read as (``raw``, ``iob1``, ``iob2`` or
+            ``iobes``); unless ``raw``, the rows are in IOB2. ``None`` for other tasks.
     """
 
     name: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    scheme: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
