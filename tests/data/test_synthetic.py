@@ -200,7 +200,7 @@ def test_every_template_can_be_filled() -> None:
             assert not set(re.findall(r"\{(\w+)", sentence.short)) - {"S", *sentence.relations}
         for name, relation in topic.relations.items():
             alone = [s for s in topic.sentences if s.relations == {name}]
-            assert len(alone) >= 3, name
+            assert len(alone) >= 2, name
             assert len(relation.questions) >= 3, name
 
 
