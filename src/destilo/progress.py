@@ -30,13 +30,13 @@ class Silent:
     """Ignores everything: the default of the Python interface."""
 
     def note(self, message: str, *, level: str = "info") -> None:
-        return None
+        del message, level
 
     def begin(self, name: str, total: int, *, done: int = 0) -> None:
-        return None
+        del name, total, done
 
     def advance(self, amount: int = 1, *, figures: Mapping[str, float] | None = None) -> None:
-        return None
+        del amount, figures
 
     def end(self) -> None:
         return None

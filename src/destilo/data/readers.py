@@ -66,6 +66,11 @@ _WORDS = re.compile(
 )
 
 
+def split_words(text: str) -> tuple[str, ...]:
+    """Split running text into words to tag; punctuation marks are words of their own."""
+    return tuple(_WORDS.findall(text))
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """What ``read_split`` was asked for, with the tally of its notes."""
@@ -224,7 +229,7 @@ def _read_tagging(source: _Source) -> tuple[tuple[TaggingRow, ...], str | None]:
 def _sentences(source: _Source) -> Iterator[TaggedSentence]:
     if source.format == "text":
         for where, line in _lines(source):
-            words = tuple(_WORDS.findall(line))
+            words = split_words(line)
             if words:
                 yield TaggedSentence(TaggingRow("", words, None, where))
             else:

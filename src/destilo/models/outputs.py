@@ -32,3 +32,11 @@ class UnitLogits:
 
     logits: Tensor
     mask: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Student and teacher in the same units: row ``i`` of one stands for row ``i`` of the other."""
+
+    student: Mapping[str, UnitLogits]
+    teacher: Mapping[str, UnitLogits]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from destilo.errors import TrainingError
-from destilo.models.outputs import UnitLogits
+from destilo.models.outputs import Pair, UnitLogits
 
 IGNORED = -100
 
@@ -39,14 +39,6 @@ class Targets:
 
     labels: Mapping[str, Tensor]
     paired: Sequence[Mapping[str, int]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Student and teacher in the same units: row ``i`` of one stands for row ``i`` of the other."""
-
-    student: Mapping[str, UnitLogits]
-    teacher: Mapping[str, UnitLogits]
 
 
 class LabelTerm(Protocol):
@@ -167,6 +159,12 @@ class Objective:
             if value is not None and count > 0
         ]
         return torch.stack(parts).sum() if parts else None
+
+    def weigh(self, means: Mapping[str, float]) -> float:
+        """The objective's value from each entry's mean per unit."""
+        return sum(
+            entry.weight * means[entry.name] for entry in self._entries if entry.name in means
+        )
 
     def require_finite(self, sums: Sequence[Tensor | None], *, step: int) -> None:
         """Raise ``TrainingError`` naming the term that is not finite and the step."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from destilo.errors import RecipeError, suggest
-from destilo.models.outputs import UnitLogits
-from destilo.objective.base import IGNORED, Pair, Signal, Weighted
+from destilo.models.outputs import Pair, UnitLogits
+from destilo.objective.base import IGNORED, Signal, Weighted
 
 # Far below any logit, yet finite: probabilities underflow to exactly 0 and 0 * log stays 0.
 _OUTSIDE = -1e9

@@ -22,8 +22,7 @@ from torch import Tensor
 
 from destilo.data.batching import pad
 from destilo.errors import AlignmentError
-from destilo.models.outputs import Outputs, UnitLogits
-from destilo.objective.base import Pair
+from destilo.models.outputs import Outputs, Pair, UnitLogits
 from destilo.tasks.base import Encoding, Example, HeadKind
 
 

@@ -1,0 +1,538 @@
+"""The command line: the only module that prints.
+
+Positional input, ``-o`` output, ``--set`` overrides, ``--json`` for machines; exit code 2 for
+what the user can mend, 1 for what failed on our side.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from destilo import __version__
+from destilo.errors import DestiloError, InputError, suggest
+from destilo.terminal import TerminalProgress, error_console, output_console, table
+
+app = typer.Typer(
+    name="destilo",
+    help="Distil a large transformer encoder into a small, fast model for one task, and prove "
+    "that it is good.\n\nStart with [bold]destilo demo[/], then [bold]destilo copy ner-es "
+    "mine.yaml[/], edit it, [bold]destilo check mine.yaml[/], [bold]destilo run mine.yaml "
+    "-o runs/mine[/].",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or a shipped recipe's name.")
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="RUN", help="The run folder; made if needed.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key, e.g. training.seed=7. Repeatable."
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Do finished stages again.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Results as JSON on standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only warnings.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output_console().print(f"destilo {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Hold the options that every command has."""
+
+
+# -- running ---------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    output: OutputOption = Path("runs/demo"),
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the whole pipeline on the embedded Spanish data: minutes, no network.
+
+    Trains a small question-answering teacher from nothing on an invented encyclopaedia, distils
+    a student, trains the same student without distillation, and compares all three.
+    """
+    result = _run("demo", output, overrides, force=force, until="report", quiet=quiet)
+    _show(result, as_json=as_json)
+    if not as_json:
+        _answer_live(output)
+        _next_steps(output)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    output: OutputOption,
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run every stage of a recipe: data, teacher, student, baseline, evaluation, profile, report.
+
+    A finished stage is skipped; after an interruption the same command goes on where it was.
+    Several processes: accelerate launch --num_processes 2 -m destilo run RECIPE -o RUN.
+    """
+    result = _run(recipe, output, overrides, force=force, until="report", quiet=quiet)
+    _show(result, as_json=as_json)
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    output: OutputOption,
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the stages up to the trained models, without measuring them."""
+    _run(recipe, output, overrides, force=force, until="baseline", quiet=quiet)
+
+
+@app.command()
+def evaluate(
+    recipe: RecipeArgument,
+    output: OutputOption,
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the stages up to the evaluation: scores with intervals, every prediction on file."""
+    result = _run(recipe, output, overrides, force=force, until="evaluate", quiet=quiet)
+    _show(result, as_json=as_json)
+
+
+@app.command()
+def profile(
+    recipe: RecipeArgument,
+    output: OutputOption,
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the stages up to the profile: parameters, MACs, size, latency, memory."""
+    result = _run(recipe, output, overrides, force=force, until="profile", quiet=quiet)
+    _show(result, as_json=as_json)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are compared.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where a comparison of several runs is written."),
+    ] = None,
+) -> None:
+    """Write report.md and the quality-speed picture from a run's files alone.
+
+    With several runs: one table over all of them, seeds of the same recipe as mean and spread.
+    """
+    from destilo.report import build_report, combine_runs
+    from destilo.runs import reported_io, write_text
+
+    for folder in runs:
+        if not (folder / "manifest.json").exists():
+            raise InputError(f"{folder} is not a run: it holds no manifest.json.")
+    if len(runs) == 1 and output is None:
+        with reported_io(runs[0]):
+            files = build_report(runs[0])
+        _say(f"wrote {files.report}")
+        return
+    text = combine_runs(runs)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    with reported_io(output):
+        write_text(output, text)
+    _say(f"wrote {output}")
+
+
+# -- recipes ---------------------------------------------------------------------------------
+
+
+@app.command("list")
+def list_things(
+    what: Annotated[
+        str, typer.Argument(help="tasks, recipes or terms.", metavar="[tasks|recipes|terms]")
+    ] = "recipes",
+    as_json: JsonOption = False,
+) -> None:
+    """List tasks, shipped recipes or loss terms."""
+    from destilo.recipe.catalogue import list_tasks, list_terms, shipped_recipes
+
+    if what == "tasks":
+        entries: Any = [asdict(entry) for entry in list_tasks()]
+        columns = ["name", "summary", "heads", "formats", "metrics"]
+        rows = [[_joined(entry[column]) for column in columns] for entry in entries]
+    elif what in ("recipes", "terms"):
+        entries = shipped_recipes() if what == "recipes" else list_terms()
+        columns, rows = ["name", "what it does"], [[name, text] for name, text in entries.items()]
+    else:
+        raise InputError(suggest(what, ("tasks", "recipes", "terms"), kind="list"))
+    if as_json:
+        _json(entries)
+        return
+    output_console().print(table(what, columns, rows))
+
+
+def _joined(value: str | Sequence[str]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
+
+
+@app.command()
+def copy(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name.")],
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+) -> None:
+    """Copy a shipped recipe, comments and all, to a file of your own."""
+    from destilo.recipe.catalogue import copy_recipe
+    from destilo.runs import reported_io
+
+    with reported_io(target):
+        path = copy_recipe(recipe, target)
+    _say(f"wrote {path}; edit it, then: destilo check {path}")
+
+
+@app.command()
+def check(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a recipe before anything is loaded: keys, values, files, impossible combinations."""
+    from destilo.recipe.check import check_recipe
+    from destilo.recipe.load import load_recipe
+
+    loaded = load_recipe(recipe, overrides=overrides or ())
+    findings = check_recipe(loaded)
+    errors = [finding for finding in findings if finding.level == "error"]
+    if as_json:
+        _json(
+            {
+                "digest": loaded.digest,
+                "findings": [
+                    {
+                        "level": one.level,
+                        "where": one.where,
+                        "message": one.message,
+                        "remedy": one.remedy,
+                    }
+                    for one in findings
+                ],
+            }
+        )
+    else:
+        for finding in findings:
+            _complain(finding.level, str(finding))
+        if not errors:
+            _say(f"{recipe}: no errors, {len(findings)} warnings. Digest {loaded.digest[:16]}")
+    if errors:
+        raise typer.Exit(2)
+
+
+# -- predicting ------------------------------------------------------------------------------
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        Path, typer.Argument(help="A run (its student answers) or a model folder.", metavar="MODEL")
+    ],
+    question: Annotated[str | None, typer.Option(help="Question answering: the question.")] = None,
+    context: Annotated[str | None, typer.Option(help="Question answering: the context.")] = None,
+    text: Annotated[str | None, typer.Option(help="Classification or tagging: the text.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Pairs: the second text.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", help="JSON lines with the task's keys; - reads stdin."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write JSON lines here, not to stdout.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows at a time.")] = 32,
+) -> None:
+    """Predict from arguments, a JSON-lines file or standard input; JSON lines come out.
+
+    Question answering: --question ... --context ...; tagging: --text ...; pairs: --text ...
+    --text-pair .... Files hold one object a line with the keys question and context, tokens or
+    text, text and text_pair.
+    """
+    from destilo.predict import Predictor
+    from destilo.runs import reported_io
+
+    arguments = {
+        key: value
+        for key, value in (
+            ("question", question),
+            ("context", context),
+            ("text", text),
+            ("text_pair", text_pair),
+        )
+        if value is not None
+    }
+    if arguments and file is not None:
+        raise InputError("Give either texts as arguments or --input, not both.")
+    if not arguments and file is None and sys.stdin.isatty():
+        raise InputError(
+            "There is nothing to predict: give --text (or --question and --context), "
+            "--input FILE, or JSON lines on standard input."
+        )
+    _quiet_libraries()
+    predictor = Predictor.load(model)
+    inputs: Iterator[tuple[str, Mapping[str, Any]]] = (
+        iter([("", arguments)]) if arguments else _json_lines(file)
+    )
+    rows = (
+        _row(predictor, values, where=where, number=number)
+        for number, (where, values) in enumerate(inputs)
+    )
+    lines = (
+        json.dumps(one, ensure_ascii=False) + "\n"
+        for one in predictor.stream(rows, batch_size=batch_size)
+    )
+    if output is None:
+        for line in lines:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        return
+    with reported_io(output):
+        partial = output.with_name(f".{output.name}.partial")
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.writelines(lines)
+        partial.replace(output)
+
+
+def _row(predictor: Any, values: Mapping[str, Any], *, where: str, number: int) -> Any:
+    try:
+        return predictor.row(values, number=number)
+    except InputError as error:
+        raise InputError(f"{where}: {error}" if where else str(error)) from error
+
+
+def _json_lines(path: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    name = "standard input" if path is None or str(path) == "-" else str(path)
+    with _opened(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{name}:{number}: not JSON: {error}.") from error
+            if not isinstance(values, dict):
+                raise InputError(f"{name}:{number}: a line must hold a JSON object.")
+            yield f"{name}:{number}", values
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[Iterator[str]]:
+    if path is None or str(path) == "-":
+        yield iter(sys.stdin)
+        return
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            yield iter(stream)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a text file in UTF-8: {error}.") from error
+
+
+# -- shared ----------------------------------------------------------------------------------
+
+
+def _run(
+    source: str,
+    output: Path,
+    overrides: Sequence[str] | None,
+    *,
+    force: bool,
+    until: str,
+    quiet: bool,
+) -> Any:
+    from destilo.recipe.check import require_valid
+    from destilo.recipe.load import load_recipe
+
+    recipe = load_recipe(source, overrides=overrides or ())
+    require_valid(recipe)  # before torch is imported, so that a typo costs no time
+    _quiet_libraries()
+    from destilo.pipeline import run as run_recipe
+
+    helper = int(os.environ.get("RANK", "0")) > 0
+    progress = TerminalProgress(error_console(), quiet=quiet or helper)
+    return run_recipe(recipe, output=output, force=force, until=until, progress=progress)
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' own bars and load reports off the terminal; ours say what matters."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        from transformers.utils import logging
+    except ImportError:
+        raise InputError(
+            'This command needs torch and transformers: pip install "destilo[train]"'
+        ) from None
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _show(result: Any, *, as_json: bool) -> None:
+    if int(os.environ.get("RANK", "0")) > 0:
+        return
+    if as_json:
+        _json(
+            {
+                "path": str(result.path),
+                "evaluations": [one.model_dump(mode="json") for one in result.evaluations],
+                "profiles": [one.model_dump(mode="json") for one in result.profiles],
+            }
+        )
+        return
+    from destilo.report import summary_rows
+
+    console = output_console()
+    rows = summary_rows(result.path)
+    columns = ["model", *(list(rows[0].cells) if rows else [])]
+    console.print(table("", columns, [[row.name, *row.cells.values()] for row in rows]))
+    if (result.path / "report.md").exists():
+        console.print(f"Report: {result.path / 'report.md'}", highlight=False)
+
+
+def _answer_live(output: Path) -> None:
+    from destilo.data.synthetic import synthetic_rows
+    from destilo.predict import Predictor
+
+    console = output_console()
+    predictor = Predictor.load(output)
+    console.print("\n[bold]Two questions, answered now by the student[/]")
+    rows = synthetic_rows("test", size=40)
+    first, second = rows[0], next(row for row in rows if row.context != rows[0].context)
+    for row in (first, second):
+        answer = predictor(question=row.question, context=row.context)
+        gold = row.answers[0].text if row.answers else ""
+        console.print(f"\n  {escape(row.context)}", style="dim", highlight=False)
+        console.print(f"  [bold]{escape(row.question)}[/]", highlight=False)
+        console.print(
+            f"  -> [green]{escape(answer['answer'])}[/]  (score {answer['score']:.2f}; "
+            f"in the text: {escape(gold)})",
+            highlight=False,
+        )
+
+
+def _next_steps(output: Path) -> None:
+    console = output_console()
+    console.print("\n[bold]What is where[/]")
+    for name, text in (
+        ("student/", "the distilled model, loads with transformers too"),
+        ("teacher/, baseline/", "the teacher, and the same student without distillation"),
+        ("report.md", "the whole comparison, with quality_speed.png"),
+        ("training/*/curve.png", "how each training went"),
+        ("predictions/", "every single prediction"),
+    ):
+        console.print(f"  {output}/{name}  [dim]{text}[/]", highlight=False)
+    console.print("\n[bold]What to type next[/]")
+    for line in (
+        f'destilo predict {output} --question "¿...?" --context "..."',
+        "destilo list recipes",
+        "destilo copy qa-es mine.yaml   # then edit it, and: destilo check mine.yaml",
+        "destilo run mine.yaml -o runs/mine",
+    ):
+        console.print(f"  {line}", highlight=False, markup=False)
+
+
+def _json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def _say(message: str) -> None:
+    output_console().print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def _complain(level: str, message: str) -> None:
+    colour = "red" if level == "error" else "yellow"
+    error_console().print(f"[{colour}]{level}:[/] {escape(message)}", highlight=False)
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    sys.exit(_main(arguments, debug=debug))
+
+
+def _main(arguments: Sequence[str], *, debug: bool) -> int:
+    import click
+
+    console = error_console()
+    try:
+        code = app(args=list(arguments), standalone_mode=False)
+        return int(code or 0)
+    except click.exceptions.Exit as leave:
+        return int(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        console.print("interrupted; the same command goes on where this stopped", highlight=False)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except DestiloError as error:
+        _fail(console, error, debug=debug)
+        return error.exit_code
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        message = f"{'the disk is full: ' if full else ''}{error}"
+        _fail(console, DestiloError(message), debug=debug)
+        return 1
+    except Exception as error:
+        kind = type(error).__name__
+        message = f"{kind}: {error} (a bug in destilo; --debug shows where)"
+        _fail(console, DestiloError(message), debug=debug)
+        return 1
+
+
+def _fail(console: Console, error: DestiloError, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)

@@ -1,0 +1,259 @@
+"""From a recipe's `teacher` and `student` to models and tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from destilo.errors import ModelError
+from destilo.models.folder import (
+    LoadedModel,
+    load_config,
+    load_model,
+    load_tokenizer,
+    text_tokenizer,
+)
+from destilo.models.layers import architecture_of, check_layers, choose_layers, layer_count
+from destilo.models.student import cut_layers, fewer_layers, model_from_config, set_dropout
+from destilo.models.vocabulary import train_tokenizer, transfer_embeddings
+from destilo.recipe.schema import StudentSpec, TeacherSpec, TokenizerSpec
+from destilo.runs import digest, folder_digest
+from destilo.tasks import Task
+
+
+def source_digest(source: str | None, revision: str | None) -> str:
+    """What identifies a model: a local folder's content, a hub model's name and revision."""
+    if source is None:
+        return ""
+    folder = Path(source)
+    return folder_digest(folder) if folder.is_dir() else digest([source, revision])
+
+
+def untrained_teacher(
+    spec: TeacherSpec, *, task: Task, texts: Iterator[str], seed: int, max_length: int
+) -> LoadedModel:
+    """A teacher before its fine-tuning: an encoder with a fresh head, or random weights.
+
+    Args:
+        spec: The recipe's section.
+        task: Decides the head and its labels.
+        texts: To train a tokenizer on, where the recipe asks for one.
+        seed: Of the new weights.
+        max_length: Recorded in a new tokenizer.
+    """
+    torch.manual_seed(seed)
+    if spec.model is not None:
+        tokenizer = spec.tokenizer if isinstance(spec.tokenizer, str) else None
+        return load_model(
+            spec.model,
+            task.name,
+            labels=task.labels,
+            new_head=True,
+            revision=spec.revision,
+            tokenizer=tokenizer,
+        )
+    assert spec.config is not None  # the schema's rule, as is the next
+    assert spec.tokenizer is not None
+    made = make_tokenizer(
+        spec.tokenizer,
+        texts=texts,
+        model_type=str(spec.config.get("model_type", "bert")),
+        max_length=max_length,
+    )
+    torch.manual_seed(seed)
+    model = model_from_config(
+        spec.config,
+        task.name,
+        labels=task.labels,
+        vocab_size=len(made),
+        pad_id=_pad_id(made),
+    )
+    return LoadedModel(model, made, text_tokenizer(made, model.config))
+
+
+def make_tokenizer(
+    choice: str | TokenizerSpec, *, texts: Iterator[str], model_type: str, max_length: int
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer, or train one on the recipe's texts."""
+    if isinstance(choice, str):
+        return load_tokenizer(choice)
+    return train_tokenizer(
+        texts,
+        algorithm=choice.algorithm,
+        vocab_size=choice.vocab_size,
+        model_type=model_type,
+        max_length=max_length,
+    )
+
+
+def untrained_student(
+    spec: StudentSpec,
+    *,
+    task: Task,
+    teacher: LoadedModel | None,
+    texts: Iterator[str],
+    seed: int,
+    max_length: int,
+) -> LoadedModel:
+    """A student before its training.
+
+    Args:
+        spec: The recipe's section.
+        task: Decides the head and its labels.
+        teacher: The first teacher (or the encoder it came from), whose layers and tokenizer
+            the student may take.
+        texts: To train a tokenizer on, where the recipe asks for one.
+        seed: Of new weights.
+        max_length: Recorded in a new tokenizer.
+    """
+    torch.manual_seed(seed)
+    if spec.from_ == "layers":
+        if teacher is None:
+            raise ModelError("student.from is 'layers', but the recipe has no teacher.")
+        model = cut_layers(teacher.model, _layers(spec, teacher.model), dropout=spec.dropout)
+        old = teacher.tokenizer
+    elif spec.from_ == "checkpoint":
+        model, old = _from_checkpoint(spec, task)
+    else:
+        return _from_config(
+            spec, task=task, teacher=teacher, texts=texts, seed=seed, max_length=max_length
+        )
+    new = _student_tokenizer(
+        spec,
+        teacher=teacher,
+        own=old,
+        texts=texts,
+        model_type=model.config.model_type,
+        max_length=max_length,
+    )
+    if new is not old and _vocabulary(new) != _vocabulary(old):
+        transfer_embeddings(model, old=old, new=new)
+    return LoadedModel(model, new, text_tokenizer(new, model.config))
+
+
+def _layers(spec: StudentSpec, model: PreTrainedModel) -> Sequence[int]:
+    available = layer_count(model.config)
+    if isinstance(spec.layers, tuple):
+        return check_layers(spec.layers, available=available)
+    wanted = spec.layers or max(1, available // 2)
+    return choose_layers(available, wanted=wanted, layer_map=spec.layer_map)
+
+
+def _from_checkpoint(
+    spec: StudentSpec, task: Task
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if spec.model is None:
+        raise ModelError("student.from is 'checkpoint': name it with `student.model`.")
+    config = load_config(spec.model, revision=spec.revision)
+    changes: dict[str, Any] = {}
+    if isinstance(spec.layers, int):
+        changes = fewer_layers(config, spec.layers)
+    elif spec.layers is not None:
+        raise ModelError(
+            "student.layers is a list, which picks layers of the teacher; a checkpoint keeps "
+            "its first layers: give a number."
+        )
+    if spec.dropout is not None:
+        set_dropout(config, spec.dropout)
+        changes |= {key: value for key, value in vars(config).items() if "dropout" in key}
+    loaded = load_model(
+        spec.model,
+        task.name,
+        labels=task.labels,
+        new_head=True,
+        revision=spec.revision,
+        config_changes=changes,
+    )
+    return loaded.model, loaded.tokenizer
+
+
+def _from_config(
+    spec: StudentSpec,
+    *,
+    task: Task,
+    teacher: LoadedModel | None,
+    texts: Iterator[str],
+    seed: int,
+    max_length: int,
+) -> LoadedModel:
+    if spec.config is None:
+        raise ModelError("student.from is 'config': give `student.config`.")
+    settings = _config_keys(spec.config) if isinstance(spec.config, str) else dict(spec.config)
+    if isinstance(spec.layers, int):
+        count_key = architecture_of(str(settings.get("model_type"))).count_key
+        settings[count_key] = spec.layers
+    tokenizer = _student_tokenizer(
+        spec,
+        teacher=teacher,
+        own=None,
+        texts=texts,
+        model_type=str(settings.get("model_type", "bert")),
+        max_length=max_length,
+    )
+    torch.manual_seed(seed)
+    model = model_from_config(
+        settings,
+        task.name,
+        labels=task.labels,
+        vocab_size=len(tokenizer),
+        pad_id=_pad_id(tokenizer),
+    )
+    if spec.dropout is not None:
+        set_dropout(model.config, spec.dropout)
+        torch.manual_seed(seed)
+        model = type(model)._from_config(model.config)
+    return LoadedModel(model, tokenizer, text_tokenizer(tokenizer, model.config))
+
+
+def _config_keys(source: str) -> dict[str, Any]:
+    keys: dict[str, Any] = load_config(source).to_diff_dict()
+    dropped = (
+        "transformers_version",
+        "architectures",
+        "id2label",
+        "label2id",
+        "vocab_size",
+        "pad_token_id",
+        "dtype",
+        "_name_or_path",
+    )
+    return {key: value for key, value in keys.items() if key not in dropped}
+
+
+def _student_tokenizer(
+    spec: StudentSpec,
+    *,
+    teacher: LoadedModel | None,
+    own: PreTrainedTokenizerBase | None,
+    texts: Iterator[str],
+    model_type: str,
+    max_length: int,
+) -> PreTrainedTokenizerBase:
+    choice = spec.tokenizer
+    if choice == "teacher":
+        if teacher is None:
+            raise ModelError("student.tokenizer is 'teacher', but the recipe has no teacher.")
+        return teacher.tokenizer
+    if choice == "own":
+        if own is None:
+            raise ModelError(
+                "student.tokenizer is 'own', but a student from a configuration has none: give "
+                "a folder, or {algorithm, vocab_size} to train one."
+            )
+        return own
+    return make_tokenizer(choice, texts=texts, model_type=model_type, max_length=max_length)
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    if tokenizer.pad_token_id is None:
+        raise ModelError("The tokenizer has no padding piece; add one ([PAD] or <pad>) first.")
+    return int(tokenizer.pad_token_id)
+
+
+def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    return vocabulary

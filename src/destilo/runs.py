@@ -1,0 +1,200 @@
+"""A Run: a folder whose manifest says what every stage read and wrote.
+
+A stage has a *key*, a digest of everything that decides its result. It is finished when the
+manifest says so under that key; the manifest is written last and by one rename, so a killed
+stage is simply not finished and is done again, going on from its checkpoints.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from destilo.errors import DestiloError, InputError
+
+MANIFEST = "manifest.json"
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
+
+def digest(value: Any) -> str:
+    """A short stable digest of JSON-ready values, insensitive to the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """A digest of a model folder's content: names and bytes, not the path."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return digest({path.name: file_digest(path) for path in files})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, readable for people."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON of a Run.
+
+    Raises:
+        InputError: If it is missing or damaged, with what to do.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; is {path.parent} a finished run?") from None
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged ({error}). Run the same command with --force to write it again."
+        ) from None
+
+
+class Run:
+    """A Run folder, open for writing.
+
+    Args:
+        path: The folder; made if it does not exist.
+        writable: False for helpers of a process that writes (several processes in one training).
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
+        self.path = path
+        self.writable = writable
+        if writable:
+            with reported_io(path):
+                path.mkdir(parents=True, exist_ok=True)
+                probe = path / ".writable"
+                probe.touch()
+                probe.unlink()
+
+    def _manifest(self) -> dict[str, Any]:
+        path = self.path / MANIFEST
+        if not path.exists():
+            return {"format": 1, "stages": {}}
+        manifest: dict[str, Any] = read_json(path)
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("stages"), dict):
+            raise InputError(f"{path} is not a run's manifest. Choose another output folder.")
+        return manifest
+
+    def finished(self, stage: str, key: str) -> bool:
+        """Whether a stage is done under this key and its outputs are still there."""
+        entry = self._manifest()["stages"].get(stage)
+        return (
+            entry is not None
+            and entry["key"] == key
+            and all((self.path / name).exists() for name in entry["outputs"])
+        )
+
+    def known(self, stage: str) -> bool:
+        """Whether the stage was ever finished, under whatever key."""
+        return stage in self._manifest()["stages"]
+
+    def finish(
+        self, stage: str, key: str, *, outputs: list[str], seconds: float, **facts: Any
+    ) -> None:
+        """Record a stage as done: the last thing a stage does."""
+        if not self.writable:
+            return
+        manifest = self._manifest()
+        manifest["stages"][stage] = {
+            "key": key,
+            "outputs": outputs,
+            "seconds": round(seconds, 3),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
+        }
+        write_json(self.path / MANIFEST, manifest)
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        """Record facts about the whole run (recipe digest, versions)."""
+        if self.writable:
+            write_json(self.path / MANIFEST, self._manifest() | dict(facts))
+
+    def reopen(self) -> None:
+        """Forget which stages are finished, so that all are done again."""
+        if self.writable:
+            write_json(self.path / MANIFEST, self._manifest() | {"stages": {}})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from writing the same run.
+
+        Raises:
+            InputError: If another process holds it.
+        """
+        if not self.writable:
+            yield
+            return
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"{self.path} is being written by another destilo process. Wait for it, "
+                    "or choose another output folder."
+                ) from error
+            yield
+
+
+@contextmanager
+def reported_io(path: Path) -> Iterator[None]:
+    """Turn failures to write into messages that say what to do.
+
+    Raises:
+        InputError: If the place cannot be written.
+        DestiloError: If the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        if error.errno in _UNWRITABLE:
+            raise InputError(
+                f"{where} cannot be written: {error.strerror}. Choose another folder with -o."
+            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DestiloError(
+                f"The disk is full while writing {where}. Free some space and type the same "
+                "command again: finished stages are kept, training goes on from its checkpoint."
+            ) from error
+        raise
+
+
+@contextmanager
+def stopwatch() -> Iterator[list[float]]:
+    """Measure seconds: the list holds them afterwards."""
+    seconds = [0.0]
+    start = time.perf_counter()
+    try:
+        yield seconds
+    finally:
+        seconds[0] = time.perf_counter() - start
