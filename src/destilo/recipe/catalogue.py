@@ -19,6 +19,7 @@ class TaskEntry:
     Attributes:
         heads: The named outputs of its models, with shape.
         formats: The data formats that hold its rows.
+        columns: The canonical columns of its rows; ``columns:`` maps them to a file's own.
         metrics: What it is scored by, the main one first.
         architecture: The ending of the transformers class that solves it.
     """
@@ -27,11 +28,10 @@ class TaskEntry:
     summary: str
     heads: tuple[str, ...]
     formats: tuple[str, ...]
+    columns: tuple[str, ...]
     metrics: tuple[str, ...]
     architecture: str
 
-
-_TABLES = ("jsonl", "csv", "tsv", "parquet", "hub")
 
 TASKS: dict[str, TaskEntry] = {
     entry.name: entry
@@ -40,7 +40,8 @@ TASKS: dict[str, TaskEntry] = {
             name="text-classification",
             summary="a class for a text, or for a pair of texts",
             heads=("label [classes]",),
-            formats=_TABLES,
+            formats=("jsonl", "csv", "tsv", "parquet", "text", "hub"),
+            columns=("id", "text", "text_pair", "label"),
             metrics=("accuracy", "macro_f1"),
             architecture="ForSequenceClassification",
         ),
@@ -48,7 +49,8 @@ TASKS: dict[str, TaskEntry] = {
             name="token-classification",
             summary="a tag for each word: named entities, parts of speech",
             heads=("label [length, tags]",),
-            formats=("conll", "conllu", "jsonl", "parquet", "hub"),
+            formats=("conll", "conllu", "jsonl", "parquet", "text", "hub"),
+            columns=("id", "tokens", "tags"),
             metrics=("f1", "precision", "recall", "accuracy", "macro_f1", "paper_f1"),
             architecture="ForTokenClassification",
         ),
@@ -56,7 +58,8 @@ TASKS: dict[str, TaskEntry] = {
             name="question-answering",
             summary="the span of a context that answers a question, or none",
             heads=("start [length]", "end [length]"),
-            formats=("squad", "jsonl", "parquet", "hub", "synthetic"),
+            formats=("squad", "jsonl", "csv", "tsv", "parquet", "hub", "synthetic"),
+            columns=("id", "question", "context", "answers", "answer", "answer_start"),
             metrics=("f1", "em", "squad_f1", "squad_em"),
             architecture="ForQuestionAnswering",
         ),

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -23,153 +20,39 @@ from pydantic import (
     model_validator,
 )
 
+from destilo.recipe.data_spec import DataSpec, Source, ValidationSplit
+from destilo.recipe.fields import (
+    Count,
+    NotNegative,
+    Positive,
+    Probability,
+    Spec,
+    Text,
+    as_tuple,
+    shape,
+)
 from destilo.recipe.places import Places, dotted
 
-TaskName: TypeAlias = Literal["text-classification", "token-classification", "question-answering"]
-FormatName: TypeAlias = Literal[
-    "squad", "conll", "conllu", "jsonl", "csv", "tsv", "parquet", "text", "hub", "synthetic"
+__all__ = [
+    "DataSpec",
+    "EncodingSpec",
+    "EvaluationSpec",
+    "ProfileSpec",
+    "Recipe",
+    "Source",
+    "StudentSpec",
+    "TeacherSpec",
+    "TermSpec",
+    "TokenizerSpec",
+    "TrainingOverrides",
+    "TrainingSpec",
+    "ValidationSplit",
 ]
+
+TaskName: TypeAlias = Literal["text-classification", "token-classification", "question-answering"]
 TermName: TypeAlias = Literal["labels", "kl", "reverse-kl", "jsd", "soft-ce", "mse"]
 TrackerName: TypeAlias = Literal["none", "tensorboard", "wandb", "mlflow"]
 ScheduleName: TypeAlias = Literal["linear", "cosine", "constant"]
-
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
-Positive: TypeAlias = Annotated[float, Field(gt=0)]
-Probability: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
-Text: TypeAlias = Annotated[str, Field(min_length=1)]
-
-
-def _as_tuple(value: Any) -> Any:
-    # A YAML list; strict tuples would not take it.
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _shape(value: Any) -> str:
-    """Name the member of a union that a value was meant for, so that errors speak of that one.
-
-    Tags stand in angle brackets: ``load`` strips them from the place of an error.
-    """
-    if isinstance(value, list | tuple):
-        return "<list>"
-    return "<section>" if isinstance(value, Mapping | BaseModel) else "<value>"
-
-
-def _split_shape(value: Any) -> str:
-    if isinstance(value, ValidationSplit):
-        return "<ValidationSplit>"
-    if not isinstance(value, Mapping):
-        return "<Source>"
-    if "fraction" in value:
-        return "<ValidationSplit>"
-    of_source = set(Source.model_fields) - {"seed"}
-    return "<Source>" if of_source & set(value) else "<ValidationSplit>"
-
-
-def _test_shape(value: Any) -> str:
-    if not isinstance(value, Mapping) or not value:
-        return "<Source>"
-    sections = [isinstance(inner, Mapping | BaseModel) for inner in value.values()]
-    return "<named>" if "format" not in value and all(sections) else "<Source>"
-
-
-def _column_shape(value: Any) -> str:
-    return "<number>" if isinstance(value, int) else "<value>"
-
-
-class Spec(BaseModel):
-    """What all parts of a recipe share: frozen, strict, no unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
-    )
-
-
-Column: TypeAlias = Annotated[
-    Annotated[Text, Tag("<value>")] | Annotated[int, Field(ge=0), Tag("<number>")],
-    Discriminator(_column_shape),
-]
-
-
-class Source(Spec):
-    """Where the rows of one split come from.
-
-    Attributes:
-        path: A file or several; not for ``hub`` and ``synthetic``.
-        columns: Canonical column name to the file's own name or number.
-        limit: Read the first rows only.
-        scheme: How tags mark spans (tagging only); ``raw`` for tags that mark none, such as POS.
-        name: Data set on the hub, with ``config``, ``split`` and ``revision``.
-        size: Rows to write (``synthetic`` only), from ``seed``.
-    """
-
-    format: FormatName
-    path: (
-        Annotated[
-            Annotated[Text, Tag("<value>")]
-            | Annotated[tuple[Text, ...], BeforeValidator(_as_tuple), Tag("<list>")],
-            Discriminator(_shape),
-        ]
-        | None
-    ) = None
-    columns: dict[str, Column] = {}
-    limit: Count | None = None
-    scheme: Literal["auto", "iob1", "iob2", "iobes", "raw"] = "auto"
-    name: Text | None = None
-    config: Text | None = None
-    split: Text | None = None
-    revision: Text | None = None
-    seed: int | None = None
-    size: Count | None = None
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """All files, in order."""
-        if self.path is None:
-            return ()
-        return (self.path,) if isinstance(self.path, str) else self.path
-
-
-class ValidationSplit(Spec):
-    """A share of the training rows set aside; of question answering, whole contexts."""
-
-    fraction: Annotated[float, Field(gt=0, lt=1)]
-    seed: int = 13
-
-
-class DataSpec(Spec):
-    """The splits, and what to do about rows that stand in two of them.
-
-    Attributes:
-        test: One source, or several by name.
-        unlabelled: Rows that only the teacher labels.
-        labels: The classes in their order; what is found in the data, sorted, if not given.
-    """
-
-    train: Source
-    validation: Annotated[
-        Annotated[Source, Tag("<Source>")] | Annotated[ValidationSplit, Tag("<ValidationSplit>")],
-        Discriminator(_split_shape),
-    ]
-    test: (
-        Annotated[
-            Annotated[Source, Tag("<Source>")] | Annotated[dict[str, Source], Tag("<named>")],
-            Discriminator(_test_shape),
-        ]
-        | None
-    ) = None
-    unlabelled: Source | None = None
-    labels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] | None = None
-    leak_check: Literal["off", "warn", "error"] = "warn"
-
-    @property
-    def tests(self) -> dict[str, Source]:
-        """The test sources by split name: ``test``, or ``test-NAME`` each."""
-        if self.test is None:
-            return {}
-        if isinstance(self.test, Source):
-            return {"test": self.test}
-        return {f"test-{name}": source for name, source in self.test.items()}
 
 
 class EncodingSpec(Spec):
@@ -195,11 +78,11 @@ class TokenizerSpec(Spec):
 
 TokenizerChoice: TypeAlias = Annotated[
     Annotated[Text, Tag("<value>")] | Annotated[TokenizerSpec, Tag("<section>")],
-    Discriminator(_shape),
+    Discriminator(shape),
 ]
 ModelConfig: TypeAlias = Annotated[
     Annotated[Text, Tag("<value>")] | Annotated[dict[str, Any], Tag("<section>")],
-    Discriminator(_shape),
+    Discriminator(shape),
 ]
 
 
@@ -321,9 +204,9 @@ class StudentSpec(Spec):
         Annotated[
             Annotated[Count, Tag("<value>")]
             | Annotated[
-                tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=1), Tag("<list>")
+                tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=1), Tag("<list>")
             ],
-            Discriminator(_shape),
+            Discriminator(shape),
         ]
         | None
     ) = None
@@ -368,7 +251,7 @@ class EvaluationSpec(Spec):
     """
 
     select_by: Text | None = None
-    splits: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] | None = None
+    splits: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] | None = None
     baseline: bool = True
     bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
     n_best: Count = 5
@@ -408,16 +291,16 @@ class Recipe(Spec):
             | Annotated[TeacherSpec, Tag("<value>")]
             | Annotated[
                 tuple[TeacherSpec, ...],
-                BeforeValidator(_as_tuple),
+                BeforeValidator(as_tuple),
                 Field(min_length=1),
                 Tag("<list>"),
             ],
-            Discriminator(_shape),
+            Discriminator(shape),
         ]
         | None
     ) = None
     student: StudentSpec
-    objective: Annotated[tuple[TermSpec, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (
+    objective: Annotated[tuple[TermSpec, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (
         TermSpec(term="labels"),
     )
     alignment: Literal["auto", "identity", "word"] = "auto"
