@@ -1,0 +1,116 @@
+"""Pictures: drawn from whatever a log holds, and never with a window or global state."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from destilo.figures import (
+    QualityPoint,
+    plot_quality_speed,
+    plot_training,
+    read_training_log,
+)
+from destilo.records import Score
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def write_log(path: Path, lines: list[dict[str, Any]], *, tail: str = "") -> Path:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + tail, encoding="utf-8")
+    return path
+
+
+def step(number: int, loss: float, **terms: float) -> dict[str, Any]:
+    return {"step": number, "epoch": number / 10, "loss": loss, "terms": terms}
+
+
+def validation(number: int, *, best: bool = False, **metrics: float) -> dict[str, Any]:
+    return {"step": number, "validation": metrics, "best": best}
+
+
+def point(model: str, *, latency_ms: float = 3.0, value: float = 0.8, low: float = 0.75) -> Any:
+    score = Score(value=value, low=low, high=2 * value - low, n=100)
+    return QualityPoint(model, model, latency_ms, score, 1_000_000)
+
+
+def test_a_log_reads_as_series(tmp_path: Path) -> None:
+    log = write_log(
+        tmp_path / "log.jsonl",
+        [
+            step(1, 2.0, kl=1.5, labels=2.5),
+            validation(1, best=True, f1=0.3),
+            step(2, 1.0, kl=1.0),
+            validation(2, best=True, f1=0.5),
+            validation(3, f1=0.4),
+        ],
+        tail='{"step": 4, "lo',  # cut off by a kill
+    )
+    curves = read_training_log(log)
+    assert curves.loss == [(1, 2.0), (2, 1.0)]
+    assert curves.terms == {"kl": [(1, 1.5), (2, 1.0)], "labels": [(1, 2.5)]}
+    assert curves.validation == {"f1": [(1, 0.3), (2, 0.5), (3, 0.4)]}
+    assert curves.best_step == 2
+
+
+LOGS = {
+    "empty": [],
+    "one step": [step(1, 2.0, labels=2.0)],
+    "no validation": [step(n, 1 / n, kl=1 / n, labels=2 / n) for n in range(1, 400)],
+    "validation alone": [validation(5, best=True, accuracy=0.7, validation_loss=0.9)],
+    "validation loss alone": [step(1, 2.0), validation(1, best=True, validation_loss=0.9)],
+    "not finite": [step(1, 2.0, kl=2.0), step(2, math.nan, kl=math.inf)],
+    "never finite": [step(1, math.nan, kl=math.nan), validation(1, best=True, f1=math.nan)],
+}
+
+
+@pytest.mark.parametrize("name", sorted(LOGS))
+def test_training_is_drawn_from_any_log(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "curve.png"
+    plot_training(write_log(tmp_path / "log.jsonl", LOGS[name]), target)
+    assert target.read_bytes().startswith(PNG)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_same_log_gives_the_same_picture(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log.jsonl", LOGS["no validation"])
+    for name in ("one.png", "two.png"):
+        plot_training(log, tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [],
+        [point("student")],
+        [point("teacher"), point("student"), point("baseline")],  # all in one place
+        [point("teacher", latency_ms=900.0), point("student", latency_ms=0.2, value=0.0, low=0.0)],
+        [point("student", low=math.nan)],
+        [point("student", value=math.nan), point("teacher", value=1.0, low=1.0)],
+        [point("teacher-2"), point("another")],
+    ],
+    ids=["none", "one", "same", "far apart", "no interval", "no value", "other names"],
+)
+def test_quality_against_speed_is_drawn(tmp_path: Path, points: list[QualityPoint]) -> None:
+    target = tmp_path / "quality_speed.png"
+    plot_quality_speed(points, target, metric="f1", split="test", measured="batch 1")
+    assert target.read_bytes().startswith(PNG)
+
+
+def test_drawing_needs_neither_torch_nor_the_global_state_of_pyplot() -> None:
+    code = "import sys, destilo.figures; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = (
+        "import sys, pathlib, tempfile; from destilo.figures import plot_training\n"
+        "folder = pathlib.Path(tempfile.mkdtemp()); log = folder / 'log.jsonl'; log.touch()\n"
+        "plot_training(log, folder / 'curve.png')\n"
+        "sys.exit(bool({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
