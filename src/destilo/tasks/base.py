@@ -114,9 +114,7 @@ class Task(Protocol):
         """Everything needed to build this task again (JSON-ready), for the model folder."""
         ...
 
-    def encode(
-        self, rows: Sequence[Row], tokenizers: Sequence[TextTokenizer]
-    ) -> list[Example]:
+    def encode(self, rows: Sequence[Row], tokenizers: Sequence[TextTokenizer]) -> list[Example]:
         """Encode rows in one or more tokenizers, all reading the same windows."""
         ...
 
