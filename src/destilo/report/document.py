@@ -84,8 +84,8 @@ _EXPLANATION = """\
 - Scores are in points (hundredths). The brackets are a 95% interval from resampling the rows: \
 with other rows of the same kind, the score would mostly fall in it. It does not cover another \
 training seed.
-- *Validation* chose the weights of each model (and thresholds), so its scores flatter; a test split \
-chose nothing.
+- *Validation* chose the weights of each model (and thresholds), so its scores flatter; a test \
+split chose nothing.
 - *Student without distillation* is the same student, trained for as many steps on the gold labels \
 alone. What distillation is worth is the difference between the two, not the student's score. A \
 gain below the half-width of the interval may be chance.
