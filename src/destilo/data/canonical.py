@@ -95,9 +95,9 @@ def note_unlabelled(task: str, columns: Columns, first: Record, tally: Tally) ->
 def text_rows(records: Iterable[Record], columns: Columns, tally: Tally) -> Iterator[TextRow]:
     """Yield classification rows; a row whose texts are all empty is left out."""
     for record in records:
-        text = _text(columns.need(record, "text"), "text", record.where)
+        text = check_text(columns.need(record, "text"), "text", record.where)
         value = columns.find(record, "text_pair")
-        pair = None if value is None else _text(value, "text_pair", record.where)
+        pair = None if value is None else check_text(value, "text_pair", record.where)
         if not text.strip() and not (pair or "").strip():
             tally.add("Rows with an empty text left out", record.where)
             continue
@@ -112,7 +112,7 @@ def tagged_sentences(
     for record in records:
         where = record.where
         tokens = tuple(
-            _text(token, f"word {i} of tokens", where)
+            check_text(token, f"word {i} of tokens", where)
             for i, token in enumerate(_list(columns.need(record, "tokens"), "tokens", where), 1)
         )
         if not tokens:
@@ -131,8 +131,8 @@ def question_rows(
     for record in records:
         where = record.where
         row = _id(record, columns)
-        question = _text(columns.need(record, "question"), "question", where)
-        context = _text(columns.need(record, "context"), "context", where)
+        question = check_text(columns.need(record, "question"), "question", where)
+        context = check_text(columns.need(record, "context"), "context", where)
         check_question(row, question, context, where)
         given = _given_answers(record, columns)
         answers = None if given is None else placer.place(context, given, row=row, where=where)
@@ -161,14 +161,15 @@ def class_name(value: Any, where: str) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        return _text(value, "label", where).strip() or None
+        return check_text(value, "label", where).strip() or None
     raise DataError(
         f"{where}: a label is one class, a text or a whole number, not {kind(value)} "
         f"(neither several labels nor scores can be learnt)."
     )
 
 
-def _text(value: Any, name: str, where: str) -> str:
+def check_text(value: Any, name: str, where: str) -> str:
+    """Return a value that must be a text, and one that can be written as UTF-8."""
     if not isinstance(value, str):
         raise DataError(f"{where}: {name} must be a text, not {kind(value)}.")
     if not value.isascii() and (match := _LONE_SURROGATE.search(value)):
@@ -205,7 +206,7 @@ def _id(record: Record, columns: Columns) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise DataError(f"{record.where}: id must be a text or a number, not {kind(value)}.")
-    return _text(str(value), "id", record.where)
+    return check_text(str(value), "id", record.where)
 
 
 def _given_answers(record: Record, columns: Columns) -> RawAnswers | None:
@@ -218,7 +219,7 @@ def _given_answers(record: Record, columns: Columns) -> RawAnswers | None:
     if text is None or text == "":
         return []
     start = columns.find(record, "answer_start")
-    return [(_text(text, "answer", record.where), answer_start(start, record.where))]
+    return [(check_text(text, "answer", record.where), answer_start(start, record.where))]
 
 
 def raw_answers(value: Any, where: str) -> RawAnswers:
@@ -253,11 +254,11 @@ def raw_answers(value: Any, where: str) -> RawAnswers:
 
 def _raw_answer(item: Any, where: str) -> tuple[str, int | None]:
     if isinstance(item, str):
-        return _text(item, "answer", where), None
+        return check_text(item, "answer", where), None
     if not isinstance(item, dict) or "text" not in item:
         raise DataError(f"{where}: an answer is an object with `text`, not {kind(item)}.")
     start = answer_start(item.get("answer_start"), where)
-    return _text(item["text"], "answer text", where), start
+    return check_text(item["text"], "answer text", where), start
 
 
 def answer_start(value: Any, where: str) -> int | None:

@@ -16,7 +16,7 @@ from destilo.data.tables import Record
 from destilo.data.tally import Tally
 from destilo.errors import DataError
 
-_QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"')
+_QUOTED = re.compile(r'"([^"]*+(?:""[^"]*+)*+)"')
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _SPREADSHEET = ";"
 

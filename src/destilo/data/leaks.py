@@ -19,6 +19,8 @@ from destilo.data.labels import TRAIN, UNLABELLED, is_labelled
 from destilo.rows import QuestionRow, Row, Split, TaggingRow, TextRow
 
 SHOWN_EXAMPLES = 3
+LONG_CHARACTERS = 25
+"""Texts up to this length come twice by chance (datelines, titles, "Sí."), longer ones rarely."""
 
 Kind: TypeAlias = Literal["exact", "normalised"]
 Key: TypeAlias = tuple[str, ...]
@@ -37,8 +39,9 @@ class Leak:
             ``question and context``.
         kind: ``exact`` or ``normalised`` (which includes the exact ones).
         count: Rows of ``second`` that stand in ``first``.
+        long_count: Those among them with more than ``LONG_CHARACTERS`` characters.
         share_of_second: ``count`` as a fraction of all rows of ``second``.
-        examples: Where the first few stand, in ``second``.
+        examples: Where the first few stand, in ``second``; long ones first.
     """
 
     first: str
@@ -46,13 +49,15 @@ class Leak:
     unit: str
     kind: Kind
     count: int
+    long_count: int
     share_of_second: float
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
         return (
-            f"{self.count} rows of {self.second} ({self.share_of_second:.1%}) have a {self.unit} "
-            f"that stands in {self.first} ({self.kind}): {', '.join(self.examples)}"
+            f"{self.count} rows of {self.second} ({self.share_of_second:.1%}; {self.long_count} "
+            f"longer than {LONG_CHARACTERS} characters) have a {self.unit} that stands in "
+            f"{self.first} ({self.kind}): {', '.join(self.examples)}."
         )
 
 
@@ -171,13 +176,13 @@ class _Keys:
                 plain[index] = _normalised(row, key, normalise)
 
 
-def _normalised(row: Row, key: Key, normalise: Callable[[str], str]) -> Key | None:
-    """Return the normalised key, ``None`` where nothing is left of it."""
+def _normalised(row: Row, key: Key, normalise: Callable[[str], str]) -> Key:
+    """Return the normalised key; the text itself where nothing would be left of it."""
     if isinstance(row, TaggingRow):
         # Two tokenisations of the same sentence are the same sentence.
         key = ("".join(key),)
     plain = _unordered(row, tuple(map(normalise, key)))
-    return plain if any(plain) else None
+    return plain if any(plain) else key
 
 
 def normalise_text(text: str) -> str:
@@ -196,12 +201,19 @@ def _compare(first: str, seen: _Keys, second: str, unseen: _Keys) -> Iterable[Le
             shared = [i for i, key in enumerate(keys) if key in known]
             if len(shared) > before:
                 before = len(shared)
+                exact = unseen.units[unit]["exact"]
+                long = [i for i in shared if _length(exact[i]) > LONG_CHARACTERS]
                 yield Leak(
                     first,
                     second,
                     unit,
                     kind,
                     len(shared),
+                    len(long),
                     len(shared) / len(keys),
-                    tuple(unseen.places[i] for i in shared[:SHOWN_EXAMPLES]),
+                    tuple(unseen.places[i] for i in (long or shared)[:SHOWN_EXAMPLES]),
                 )
+
+
+def _length(key: Key | None) -> int:
+    return len(" ".join(key or ()))

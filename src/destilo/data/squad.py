@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from destilo.data.answers import AnswerPlacer
-from destilo.data.canonical import check_question, raw_answers
+from destilo.data.canonical import check_question, check_text, raw_answers
 from destilo.data.files import read_text
 from destilo.data.tables import kind, parse_json
 from destilo.errors import DataError
@@ -86,10 +86,7 @@ def _items(parent: Any, key: str, where: str) -> list[Any]:
 
 
 def _string(parent: Any, key: str, where: str) -> str:
-    value = parent.get(key) if isinstance(parent, dict) else None
-    if not isinstance(value, str):
-        raise DataError(f"{where}: '{key}' must be a text, not {kind(value)}.")
-    return value
+    return check_text(parent.get(key) if isinstance(parent, dict) else None, f"'{key}'", where)
 
 
 class _Lines:
