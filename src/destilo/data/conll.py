@@ -70,7 +70,8 @@ def conll_sentences(path: Path, columns: Mapping[str, str | int]) -> Iterator[Ta
         if len(fields) != width:
             raise DataError(
                 f"{where}: {len(fields)} columns where {origin} has {width}. Every line needs "
-                f"the same columns; a word with a blank inside needs tabs between columns."
+                f"the same columns; a word with a blank inside needs tabs between columns, and "
+                f"'#' starts a comment in conllu only."
             )
         sentence.tokens.append(_value(fields, token_column, "tokens", where))
         if width > 1 or "tags" in columns:
