@@ -46,6 +46,14 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML folds these rare line breaks to blanks unless they stand between double quotes.
+    style = '"' if any(mark in text for mark in "\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
+_Dumper.add_representer(str, _write_text)
+
 for _name, _pattern, _first in _SCALARS:
     for _yaml in (_Loader, _Dumper):
         _yaml.add_implicit_resolver(
