@@ -39,8 +39,6 @@ def check_data(recipe: Recipe, findings: Findings) -> None:
         _check_origin(key, source, findings)
         _check_columns(recipe, key, source, findings)
     data = recipe.data
-    if isinstance(data.test, dict) and not data.test:
-        findings.error(("data", "test"), "names no test set.", "Name one, or leave `test` out.")
     if data.unlabelled is not None and not recipe.distils:
         findings.error(
             ("data", "unlabelled"),
