@@ -83,8 +83,8 @@ def _check_layers(recipe: Recipe, origin: ModelFacts, findings: Findings) -> Non
     elif isinstance(student.layers, tuple):
         findings.error(
             key,
-            "of a checkpoint the first layers are kept: a list is not possible.",
-            "Give a number.",
+            f"a list picks layers of the teacher, but the student is from {student.from_}.",
+            "Give a number: of a checkpoint, that many of its first layers are kept.",
         )
         return
     numbers = student.layers if isinstance(student.layers, tuple) else ()
@@ -93,7 +93,7 @@ def _check_layers(recipe: Recipe, origin: ModelFacts, findings: Findings) -> Non
             key, f"{list(numbers)} is not ascending, each layer once.", "Put them in order."
         )
     available = origin.layers
-    if student.layers is None or available is None:
+    if student.layers is None or available is None or student.from_ == "config":
         return
     wanted = max(numbers, default=0) or student.layers
     if isinstance(wanted, int) and wanted > available:

@@ -228,7 +228,7 @@ def _student_facts(recipe: Recipe, teachers: list[ModelFacts], findings: Finding
     unused = {
         "layers": ("model", "config", "revision"),
         "checkpoint": ("config",),
-        "config": ("model", "revision", "layers"),
+        "config": ("model", "revision"),
     }[student.from_]
     for name in unused:
         if getattr(student, name) is not None:

@@ -192,7 +192,8 @@ class StudentSpec(Spec):
     Attributes:
         from_: ``from`` in a recipe: the teacher's ``layers``, a ``checkpoint``, or a ``config``.
         layers: How many, or which of the teacher's layers, counted from 1. Of a checkpoint: keep
-            the first ones (for ALBERT: that many turns of its shared layer).
+            the first ones (for ALBERT: that many turns of its shared layer). Of a configuration:
+            in place of its own number.
         layer_map: Which ones a number picks: ``uniform``, ``last``, ``first`` or ``every:K``.
         of: Take layers from the fine-tuned teacher, or from the encoder it was fine-tuned from.
         tokenizer: ``teacher``, ``own`` (the checkpoint's), a folder or hub name, or one to train.
