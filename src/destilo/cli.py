@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -24,6 +24,12 @@ from rich.markup import escape
 from destilo import __version__
 from destilo.errors import DestiloError, InputError, suggest
 from destilo.terminal import TerminalProgress, error_console, output_console, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from destilo.records import Score
+    from destilo.report import SummaryRow
 
 app = typer.Typer(
     name="destilo",
@@ -431,10 +437,51 @@ def _show(result: Any, *, as_json: bool) -> None:
 
     console = output_console()
     rows = summary_rows(result.path)
-    columns = ["model", *(list(rows[0].cells) if rows else [])]
-    console.print(table("", columns, [[row.name, *row.cells.values()] for row in rows]))
+    splits = dict.fromkeys(row.split for row in rows)
+    for split in splits:
+        console.print(_summary_table(split, [row for row in rows if row.split == split]))
     if (result.path / "report.md").exists():
         console.print(f"Report: {result.path / 'report.md'}", highlight=False)
+
+
+def _summary_table(split: str, rows: Sequence[SummaryRow]) -> Table:
+    metrics = list(rows[0].scores)[:2]
+    columns = ["model", *(f"{name} [95% interval]" for name in metrics)]
+    profiled = any(row.profile for row in rows)
+    if profiled:
+        columns += ["parameters", "MACs", "ms (p50)", "speed-up"]
+    cells = []
+    for row in rows:
+        line = [row.label, *(_percent(row.scores[name]) for name in metrics)]
+        if profiled:
+            line += _speed(row)
+        cells.append(line)
+    title = f"{split} (n = {rows[0].n_rows})"
+    gain = next((row for row in rows if row.gain is not None), None)
+    result = table(title, columns, cells)
+    if gain is not None and gain.gain is not None:
+        more = "more" if gain.gain_exceeds_interval else "not more"
+        result.caption = (
+            f"distillation: {100 * gain.gain:+.2f} points of {gain.main_metric}, {more} than "
+            "the 95% interval's half-width"
+        )
+    return result
+
+
+def _percent(score: Score) -> str:
+    return f"{100 * score.value:.2f} [{100 * score.low:.2f}, {100 * score.high:.2f}]"
+
+
+def _speed(row: SummaryRow) -> list[str]:
+    if row.profile is None:
+        return ["", "", "", ""]
+    times = "" if row.speedup_by_time is None else f"{row.speedup_by_time:.1f}x"
+    return [
+        f"{row.profile.parameters / 1e6:.2f} M",
+        f"{row.profile.macs / 1e6:.1f} M",
+        f"{row.profile.latency_p50_ms:.2f}",
+        times,
+    ]
 
 
 def _answer_live(output: Path) -> None:
@@ -500,18 +547,13 @@ def main() -> NoReturn:
 
 
 def _main(arguments: Sequence[str], *, debug: bool) -> int:
-    import click
-
     console = error_console()
     try:
         code = app(args=list(arguments), standalone_mode=False)
         return int(code or 0)
-    except click.exceptions.Exit as leave:
+    except typer.Exit as leave:
         return int(leave.exit_code)
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         console.print("interrupted; the same command goes on where this stopped", highlight=False)
         return 1
     except BrokenPipeError:
@@ -526,6 +568,9 @@ def _main(arguments: Sequence[str], *, debug: bool) -> int:
         _fail(console, DestiloError(message), debug=debug)
         return 1
     except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # usage errors of the parser
+            error.show()
+            return 2
         kind = type(error).__name__
         message = f"{kind}: {error} (a bug in destilo; --debug shows where)"
         _fail(console, DestiloError(message), debug=debug)

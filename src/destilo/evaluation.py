@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from destilo.data.batching import evaluation_batches
@@ -30,10 +31,19 @@ from destilo.training.batches import head_labels
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """A measured model: the record and every single prediction."""
+    """A measured model.
+
+    Attributes:
+        result: The record.
+        predictions: One per row.
+        heads: What the model said about every window, unpadded.
+        loss: Mean cross-entropy with the gold labels, in nats per unit.
+    """
 
     result: EvalResult
     predictions: tuple[Prediction, ...]
+    heads: tuple[HeadArrays, ...]
+    loss: float
 
 
 def run_encodings(
@@ -117,7 +127,7 @@ def evaluate_model(
     bootstrap_samples: int = 1000,
     progress: Progress | None = None,
     examples: Sequence[Example] | None = None,
-) -> tuple[Evaluated, float]:
+) -> Evaluated:
     """Encode, run, decode and score one split.
 
     Args:
@@ -133,7 +143,7 @@ def evaluate_model(
         examples: The rows already encoded, to save time in training.
 
     Returns:
-        The measurement, and the mean cross-entropy in nats.
+        The measurement.
     """
     windows = list(examples) if examples is not None else task.encode(rows, [tokenizer])
     heads, loss = predict_heads(
@@ -153,36 +163,29 @@ def evaluate_model(
         n_rows=len(rows),
         settings=task.settings(),
     )
-    return Evaluated(result, tuple(predictions)), loss
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One of two models that are compared, with the encoding it reads."""
-
-    model: PreTrainedModel
-    encoding: int
-    pad_id: int
+    return Evaluated(result, tuple(predictions), tuple(heads), loss)
 
 
 def measure_fidelity(
-    student: Side,
-    teacher: Side,
+    student: Sequence[HeadArrays],
+    teacher: Sequence[HeadArrays],
     *,
     task: Task,
     examples: Sequence[Example],
+    teacher_encoding: int,
     alignment: AlignmentMode,
     batch_size: int = 64,
 ) -> Fidelity:
-    """Compare two models unit by unit on the same windows.
+    """Compare what two models said, unit by unit, on the same windows.
 
     Args:
-        student: The follower.
-        teacher: The one followed.
+        student: The follower's unpadded heads per window, from ``predict_heads``.
+        teacher: The same of the one followed.
         task: For its heads.
-        examples: Windows encoded for both.
+        examples: The windows, encoded for both; the student's encoding is the first.
+        teacher_encoding: Which encoding is the teacher's.
         alignment: How units are paired.
-        batch_size: Windows per forward pass.
+        batch_size: Windows that are compared at a time.
 
     Returns:
         Agreement of the highest class and mean KL(teacher || student) per unit.
@@ -190,24 +193,17 @@ def measure_fidelity(
     lengths = np.array([max(map(len, example.encodings)) for example in examples])
     agree, divergence, units = 0, 0.0, 0
     for batch in evaluation_batches(lengths, batch_size):
-        chosen = [examples[index] for index in batch]
-        outputs = [
-            run_encodings(
-                side.model,
-                [example.encodings[side.encoding] for example in chosen],
-                heads=tuple(task.heads),
-                pad_id=side.pad_id,
-            )
-            for side in (student, teacher)
-        ]
         pairing = pair_batch(
-            chosen,
-            student=student.encoding,
-            teacher=teacher.encoding,
+            [examples[index] for index in batch],
+            teacher=teacher_encoding,
             mode=alignment,
             kinds=task.heads,
-        ).to(outputs[0].attention_mask.device)
-        pair = pairing.pair(outputs[0], outputs[1], task.heads)
+        )
+        pair = pairing.pair(
+            _stacked([student[index] for index in batch]),
+            _stacked([teacher[index] for index in batch]),
+            task.heads,
+        )
         for head, mine in pair.student.items():
             same, kl = _compare(mine, pair.teacher[head])
             agree, divergence, units = agree + same, divergence + kl, units + len(mine.logits)
@@ -216,6 +212,15 @@ def measure_fidelity(
         mean_kl_nats=divergence / units if units else float("nan"),
         n_units=units,
     )
+
+
+def _stacked(heads: Sequence[HeadArrays]) -> Outputs:
+    """Unpadded head arrays as one batch again."""
+    tensors = {
+        name: pad_sequence([torch.from_numpy(one[name]) for one in heads], batch_first=True)
+        for name in heads[0]
+    }
+    return Outputs(tensors, attention_mask=torch.empty(0))
 
 
 def _compare(student: UnitLogits, teacher: UnitLogits) -> tuple[int, float]:

@@ -12,7 +12,8 @@ from destilo.errors import InputError, ModelError
 from destilo.evaluation import predict_heads
 from destilo.models.folder import load_model, read_settings
 from destilo.rows import QuestionRow, Row, TaggingRow, TextRow
-from destilo.tasks import Prediction, Task, task_from_settings
+from destilo.tasks import Task, task_from_settings
+from destilo.tasks.base import Prediction
 
 _INPUTS = {
     "question-answering": ("question", "context"),

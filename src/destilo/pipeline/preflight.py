@@ -86,7 +86,7 @@ def preflight(
     rows = inputs.splits["validation"].rows
     scores = []
     for teacher in teachers:
-        evaluated, _ = evaluate_model(
+        evaluated = evaluate_model(
             teacher.model,
             name="teacher",
             split="validation",

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from destilo import __version__
 from destilo.errors import InputError, ModelError
-from destilo.evaluation import Side, evaluate_model, measure_fidelity
+from destilo.evaluation import Evaluated, evaluate_model, measure_fidelity, predict_heads
 from destilo.figures import plot_training
 from destilo.models.folder import LoadedModel, load_model, save_model
 from destilo.objective.base import Objective
@@ -28,11 +28,11 @@ from destilo.progress import Progress, Silent
 from destilo.recipe.check import require_valid
 from destilo.recipe.load import dump_recipe
 from destilo.recipe.schema import Recipe, TeacherSpec, TrainingSpec
-from destilo.records import EvalResult, ProfileResult
+from destilo.records import EvalResult, Fidelity, ProfileResult
 from destilo.report import build_report
 from destilo.runs import Run, digest, reported_io, stopwatch, write_json, write_text
 from destilo.tasks import Task, task_from_settings
-from destilo.tasks.base import Example
+from destilo.tasks.base import Example, HeadArrays
 from destilo.tasks.question_answering import QuestionAnswering
 from destilo.teacher.alignment import AlignmentMode
 from destilo.teacher.source import LiveTeacher
@@ -268,33 +268,19 @@ class _Pipeline:
     def _evaluate(self) -> list[str]:
         if not self.processes.is_main_process:
             return []
-        splits = self._evaluated_splits()
         results: list[EvalResult] = []
         outputs = ["evaluation.json"]
-        references = [self._teacher(number) for number in range(len(self.recipe.teachers))]
-        for name, loaded, task in self._models():
-            for split in splits:
-                rows = self.inputs.splits[split].rows
-                self.progress.begin(f"{name} on {split}", len(rows))
-                try:
-                    evaluated, _ = evaluate_model(
-                        loaded.model,
-                        name=name,
-                        split=split,
-                        task=task,
-                        rows=rows,
-                        tokenizer=loaded.text,
-                        batch_size=self.recipe.training.per_device_eval_batch_size,
-                        bootstrap_samples=self.recipe.evaluation.bootstrap_samples,
-                        progress=self.progress,
-                    )
-                finally:
-                    self.progress.end()
+        models = self._models()
+        for split in self._evaluated_splits():
+            reference: tuple[LoadedModel, Evaluated] | None = None
+            for name, loaded, task in models:
+                evaluated = self._evaluate_one(name, loaded, task, split)
                 result = evaluated.result
-                if references and not name.startswith("teacher"):
-                    result = result.model_copy(
-                        update={"fidelity": self._fidelity(loaded, references[0], split)}
-                    )
+                if name == "teacher":
+                    reference = (loaded, evaluated)
+                elif reference and not name.startswith("teacher"):
+                    fidelity = self._fidelity(loaded, evaluated, *reference, split)
+                    result = result.model_copy(update={"fidelity": fidelity})
                 results.append(result)
                 path = f"predictions/{name}-{split}.jsonl"
                 lines = (json.dumps(one, ensure_ascii=False) for one in evaluated.predictions)
@@ -306,6 +292,24 @@ class _Pipeline:
             {"results": [result.model_dump(mode="json") for result in results]},
         )
         return outputs
+
+    def _evaluate_one(self, name: str, loaded: LoadedModel, task: Task, split: str) -> Evaluated:
+        rows = self.inputs.splits[split].rows
+        self.progress.begin(f"{name} on {split}", len(rows))
+        try:
+            return evaluate_model(
+                loaded.model,
+                name=name,
+                split=split,
+                task=task,
+                rows=rows,
+                tokenizer=loaded.text,
+                batch_size=self.recipe.training.per_device_eval_batch_size,
+                bootstrap_samples=self.recipe.evaluation.bootstrap_samples,
+                progress=self.progress,
+            )
+        finally:
+            self.progress.end()
 
     def _profile(self) -> list[str]:
         if not self.processes.is_main_process:
@@ -389,7 +393,7 @@ class _Pipeline:
         examples = self.task.encode(rows, [made.text])
 
         def validate(model: PreTrainedModel) -> Mapping[str, float]:
-            evaluated, loss = evaluate_model(
+            evaluated = evaluate_model(
                 model,
                 name="",
                 split="validation",
@@ -401,7 +405,7 @@ class _Pipeline:
                 examples=examples,
             )
             scores = {key: score.value for key, score in evaluated.result.scores.items()}
-            return {"validation_loss": loss, **scores}
+            return {"validation_loss": evaluated.loss, **scores}
 
         return validate
 
@@ -411,7 +415,7 @@ class _Pipeline:
         if not (isinstance(task, QuestionAnswering) and task.no_answer):
             return task
         rows = self.inputs.splits["validation"].rows
-        evaluated, _ = evaluate_model(
+        evaluated = evaluate_model(
             made.model,
             name="",
             split="validation",
@@ -421,7 +425,7 @@ class _Pipeline:
             batch_size=self.recipe.training.per_device_eval_batch_size,
             bootstrap_samples=0,
         )
-        return task.tune_no_answer_threshold(rows, evaluated.predictions)  # type: ignore[arg-type]  # QA rows by construction
+        return task.tune_no_answer_threshold(rows, evaluated.predictions)
 
     def _compare_reloaded(self, folder: Path, made: LoadedModel) -> None:
         """What was saved must be what was trained: layers, labels, vocabulary and weights."""
@@ -564,17 +568,44 @@ class _Pipeline:
         for level, sentence in findings.sentences():
             self.progress.note(sentence, level=level)
 
-    def _fidelity(self, loaded: LoadedModel, teacher: LoadedModel, split: str) -> Any:
-        tokenizers, places = _distinct([loaded, teacher])
-        rows = self.inputs.splits[split].rows
+    def _fidelity(
+        self,
+        student: LoadedModel,
+        evaluated: Evaluated,
+        teacher: LoadedModel,
+        reference: Evaluated,
+        split: str,
+    ) -> Fidelity:
+        tokenizers, places = _distinct([student, teacher])
+        examples = self.task.encode(
+            self.inputs.splits[split].rows, [item.text for item in tokenizers]
+        )
+        mine, theirs = evaluated.heads, reference.heads
+        if places[1] != 0:  # other tokenizers cut other windows: both read the common ones
+            mine, theirs = (
+                tuple(self._heads(model, examples, place))
+                for model, place in ((student, 0), (teacher, 1))
+            )
         return measure_fidelity(
-            Side(loaded.model, 0, loaded.text.pad_id),
-            Side(teacher.model, places[1], teacher.text.pad_id),
+            mine,
+            theirs,
             task=self.task,
-            examples=self.task.encode(rows, [item.text for item in tokenizers]),
+            examples=examples,
+            teacher_encoding=places[1],
             alignment=self._alignment(places[1]),
+        )
+
+    def _heads(
+        self, loaded: LoadedModel, examples: Sequence[Example], place: int
+    ) -> list[HeadArrays]:
+        heads, _ = predict_heads(
+            loaded.model,
+            [example.encodings[place] for example in examples],
+            kinds=self.task.heads,
+            pad_id=loaded.text.pad_id,
             batch_size=self.recipe.training.per_device_eval_batch_size,
         )
+        return heads
 
     def _finetune_settings(self, spec: TeacherSpec) -> TrainingSpec | None:
         return None if spec.finetune is None else spec.finetune.over(self.recipe.training)

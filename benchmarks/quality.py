@@ -1,0 +1,168 @@
+"""Quality on real Spanish data: teacher, student with and without distillation, on test.
+
+    python benchmarks/quality.py --data DIR --encoder DIR --output DIR [--only ner qa]
+
+DIR of --data holds one folder a data set: ``conll2002-es/{train,dev,test}.txt`` (CoNLL columns:
+word, POS, entity), ``pos-es-ud/{train,dev,test}.txt`` (word, UPOS), ``parmex2022/{train,dev,test}
+.jsonl`` (sentence1, sentence2, label), ``qa-es/{train,dev_mlqa}.json`` and ``xquad-es/xquad.es.json``
+(SQuAD). --encoder is a pretrained encoder in Hugging Face layout. Every case is an ordinary Run, so
+what is finished is skipped when the command is typed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from destilo.cli import _quiet_libraries
+from destilo.pipeline import run
+from destilo.recipe.load import load_recipe
+from destilo.report import combine_runs
+from destilo.runs import write_text
+from destilo.terminal import TerminalProgress, error_console
+
+SEEDS = (13, 14, 15)
+OWN_BPE = {"algorithm": "byte-level-bpe", "vocab_size": 8000}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task with its data and how long models are trained on it."""
+
+    task: str
+    data: dict[str, Any]
+    teacher_epochs: float
+    student_epochs: float
+    batch_size: int = 32
+    max_length: int = 128
+
+
+def problems(data: Path) -> dict[str, Problem]:
+    """The four problems on the folders below ``data``."""
+
+    def conll(folder: str, tags: int) -> dict[str, Any]:
+        columns = {"tokens": 0, "tags": tags}
+        return {
+            split: {"format": "conll", "path": str(data / folder / name), "columns": columns}
+            for split, name in (
+                ("train", "train.txt"),
+                ("validation", "dev.txt"),
+                ("test", "test.txt"),
+            )
+        }
+
+    columns = {"text": "sentence1", "text_pair": "sentence2", "label": "label"}
+    pairs = {
+        split: {"format": "jsonl", "path": str(data / "parmex2022" / name), "columns": columns}
+        for split, name in (
+            ("train", "train.jsonl"),
+            ("validation", "dev.jsonl"),
+            ("test", "test.jsonl"),
+        )
+    }
+    questions = {
+        "train": {"format": "squad", "path": str(data / "qa-es" / "train.json")},
+        "validation": {"fraction": 0.05},
+        "test": {
+            "xquad": {"format": "squad", "path": str(data / "xquad-es" / "xquad.es.json")},
+            "mlqa": {"format": "squad", "path": str(data / "qa-es" / "dev_mlqa.json")},
+        },
+    }
+    return {
+        "ner": Problem("token-classification", conll("conll2002-es", 2), 3, 4),
+        "pos": Problem("token-classification", conll("pos-es-ud", 1), 3, 4),
+        "pairs": Problem("text-classification", pairs, 4, 4),
+        "qa": Problem("question-answering", questions, 4, 3, batch_size=16, max_length=384),
+    }
+
+
+@dataclass(frozen=True)
+class Case:
+    """One student of one problem."""
+
+    problem: str
+    layers: int
+    seed: int
+    own_tokenizer: bool = False
+
+    @property
+    def name(self) -> str:
+        kind = "bpe" if self.own_tokenizer else "same"
+        return f"{self.problem}-{self.layers}layers-{kind}-seed{self.seed}"
+
+
+def cases(only: list[str]) -> Iterator[Case]:
+    """The first case of a problem makes the teacher; the others use it."""
+    for problem in only:
+        yield Case(problem, 3, SEEDS[0])
+        yield Case(problem, 2, SEEDS[0])
+        if problem in ("ner", "qa"):
+            yield Case(problem, 3, SEEDS[0], own_tokenizer=True)
+            for seed in SEEDS[1:]:
+                yield Case(problem, 3, seed)
+            for seed in SEEDS[1:]:
+                yield Case(problem, 2, seed)
+
+
+def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> dict[str, Any]:
+    """The recipe of a case as a mapping."""
+    first = Case(case.problem, 3, SEEDS[0])
+    teacher: dict[str, Any] = {"model": str(output / first.name / "teacher")}
+    if case == first:
+        finetune = {"num_train_epochs": problem.teacher_epochs}
+        teacher = {"model": str(encoder), "finetune": finetune}
+    return {
+        "name": case.name,
+        "language": "es",
+        "task": problem.task,
+        "data": problem.data,
+        "encoding": {"max_length": problem.max_length},
+        "teacher": teacher,
+        "student": {
+            "from": "layers",
+            "layers": case.layers,
+            "tokenizer": OWN_BPE if case.own_tokenizer else "teacher",
+        },
+        "objective": [
+            {"term": "kl", "weight": 0.5, "temperature": 2.0},
+            {"term": "labels", "weight": 0.5},
+        ],
+        "training": {
+            "num_train_epochs": problem.student_epochs,
+            "per_device_train_batch_size": problem.batch_size,
+            "learning_rate": 2e-4,
+            "seed": case.seed,
+            "bf16": True,
+            "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", default=["ner", "pos", "pairs", "qa"])
+    arguments = parser.parse_args()
+    _quiet_libraries()
+    table = problems(arguments.data)
+    finished = []
+    for case in cases(arguments.only):
+        recipe = recipe_of(
+            case, table[case.problem], encoder=arguments.encoder, output=arguments.output
+        )
+        progress = TerminalProgress(error_console())
+        progress.note(case.name, level="stage")
+        folder = arguments.output / case.name
+        run(load_recipe(recipe), output=folder, progress=progress)
+        finished.append(folder)
+        write_text(arguments.output / f"{case.problem}.md", combine_runs(finished))
+
+
+if __name__ == "__main__":
+    main()
