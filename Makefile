@@ -31,6 +31,7 @@ clean: ## Remove caches and build products (.venv and runs stay)
 # of GPU libraries where the index offers a smaller one.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("destilo needs Python 3.11 or later, this is %d.%d. Name another: make PYTHON=python3.11 ..." % v[:2])'
+	@echo "Setting up .venv (minutes, once)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
