@@ -54,6 +54,8 @@ def test_unknown_names_and_missing_files(tmp_path: Path) -> None:
     assert "Did you mean 'demo'?" in problems("demmo")[0]
     assert "no such recipe file" in problems("nothing/here.yaml")[0]
     assert "is a folder" in problems(tmp_path)[0]
+    assert "no such recipe file" in problems("x" * 5000 + ".yaml")[0]
+    assert "no such recipe file" in problems("nul\0l.yaml")[0]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from destilo.errors import InputError, suggest
+from destilo.recipe.paths import is_folder
 from destilo.recipe.yaml_text import read_yaml
 
 _SHIPPED = Path(__file__).parent / "shipped"
@@ -123,7 +124,7 @@ def copy_recipe(name: str, target: str | Path) -> Path:
     if name not in shipped_names():
         raise InputError(suggest(name, shipped_names(), kind="recipe"))
     path = Path(target)
-    if path.is_dir():
+    if is_folder(path):
         path /= f"{name}.yaml"
     try:
         with path.open("xb") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 from destilo.errors import suggest
 from destilo.recipe.catalogue import TASKS
 from destilo.recipe.findings import Findings
+from destilo.recipe.paths import is_file, is_folder
 from destilo.recipe.places import Key, dotted
 from destilo.recipe.schema import Recipe, Source
 
@@ -105,9 +106,9 @@ def _check_files(key: Key, source: Source, findings: Findings) -> None:
     if not source.paths:
         findings.error(key, f"the format {source.format} needs a file.", "Add `path: FILE`.")
     for path in source.paths:
-        if Path(path).is_dir():
+        if is_folder(path):
             message, remedy = f"{path} is a folder.", "Name the files in it."
-        elif not Path(path).is_file():
+        elif not is_file(path):
             message, remedy = f"the file {path} does not exist.", _whereabouts(key, path)
         else:
             continue

@@ -14,9 +14,9 @@ from destilo.recipe.model_facts import (
     TOKENIZER_FILES,
     ModelFacts,
     first_of,
-    looks_local,
     read_model_facts,
 )
+from destilo.recipe.paths import is_file, is_folder, looks_local
 from destilo.recipe.places import Key
 from destilo.recipe.schema import Recipe, TeacherSpec, TokenizerSpec
 
@@ -185,9 +185,9 @@ def _check_has_tokenizer(key: Key, facts: ModelFacts, findings: Findings) -> Non
 
 def _check_tokenizer_folder(key: Key, source: str, findings: Findings) -> None:
     folder = Path(source)
-    if folder.is_dir():
+    if is_folder(folder):
         _check_has_tokenizer(key, ModelFacts(source, folder=folder), findings)
-    elif looks_local(source) or folder.is_file():
+    elif looks_local(source) or is_file(folder):
         findings.error(key, f"{source} is not a folder.", "Name the folder of a tokenizer.")
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from destilo.errors import RecipeError, suggest
 from destilo.recipe.catalogue import shipped_names, shipped_path
+from destilo.recipe.paths import is_file, is_folder, seen_from
 from destilo.recipe.places import Key, Place, Places, dotted
 from destilo.recipe.problems import describe_problems
 from destilo.recipe.schema import Recipe
@@ -86,9 +87,9 @@ def _find(source: str | Path, folder: Path) -> Path:
     is_name = isinstance(source, str) and Path(source).suffix == "" and "/" not in source
     if is_name and source in shipped_names():
         return shipped_path(str(source))
-    if path.is_file():
+    if is_file(path):
         return path
-    if path.is_dir():
+    if is_folder(path):
         raise RecipeError(f"{path}: is a folder. Name a recipe file in it.")
     if is_name:
         raise RecipeError(suggest(str(source), shipped_names(), kind="recipe or file"))
@@ -219,7 +220,7 @@ def _resolve_paths(draft: _Draft, places: Places) -> None:
             place = places.find(key)
             free = {"config", "columns"} & set(key[:-1])  # keys in there are not the recipe's own
             if last in names and not free and place and text not in ("teacher", "own"):
-                _at(draft.value, key[:-1])[key[-1]] = _seen_from(place.folder, text)
+                _at(draft.value, key[:-1])[key[-1]] = seen_from(place.folder, text)
 
 
 def _texts(value: Any, key: Key) -> Iterator[tuple[Key, str]]:
@@ -229,17 +230,6 @@ def _texts(value: Any, key: Key) -> Iterator[tuple[Key, str]]:
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for part, inner in list(pairs):
             yield from _texts(inner, (*key, part))
-
-
-def _seen_from(folder: Path, text: str) -> str:
-    """Resolve a path that exists; leave what may be the name of a hub model, or is missing."""
-    if text.startswith("~"):
-        return str(Path(text).expanduser())
-    path = folder / text
-    try:
-        return str(path.resolve()) if text and path.exists() else text
-    except (OSError, ValueError):  # too long, or with a null character
-        return text
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from destilo.recipe.paths import is_file, is_folder, looks_local
+
 
 @dataclass(frozen=True, slots=True)
 class ModelType:
@@ -117,7 +119,7 @@ class ModelFacts:
         """Whether tokenizer files stand beside it; ``None`` for a hub model."""
         if self.folder is None:
             return None
-        return any((self.folder / name).is_file() for name in TOKENIZER_FILES)
+        return any(is_file(self.folder / name) for name in TOKENIZER_FILES)
 
     @property
     def tokenizer_digest(self) -> str | None:
@@ -140,11 +142,6 @@ def first_of(config: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((config[name] for name in names if name in config), None)
 
 
-def looks_local(source: str) -> bool:
-    """Tell a path from the name of a hub model (``name`` or ``owner/name``)."""
-    return source.startswith((".", "/", "~")) or source.count("/") > 1 or source.endswith("/")
-
-
 def read_model_facts(source: str) -> ModelFacts:
     """Read what a model's folder, or a JSON file with its configuration, says.
 
@@ -152,10 +149,10 @@ def read_model_facts(source: str) -> ModelFacts:
         ValueError: With the reason, if it is here and cannot be a model.
     """
     path = Path(source)
-    if path.is_file():
+    if is_file(path):
         return ModelFacts(source, _read_config(path))
-    if path.is_dir():
-        if not (path / "config.json").is_file():
+    if is_folder(path):
+        if not is_file(path / "config.json"):
             raise ValueError(f"the folder {source} holds no config.json")
         return ModelFacts(source, _read_config(path / "config.json"), path)
     if looks_local(source):
