@@ -193,6 +193,9 @@ class _Side:
         first = int(self.context.ends[start])
         chosen = slice(first, min(int(self.context.ends[stop]), first + room))
         spans = self.context.offsets[chosen]
+        if gold is not None and chosen.stop < int(self.context.ends[stop]):
+            # A word is cut to what fits: an answer that reaches behind the cut is not whole.
+            gold = gold if gold[1] <= self.context.offsets[chosen.stop, 0] else None
         joined = self.tokenizer.join(self.question, self.context.ids[chosen])
         inside = slice(joined.second, joined.second + len(spans))
         units = np.full(len(joined.input_ids), -1, dtype=np.int64)

@@ -93,10 +93,12 @@ def _best_spans(
     chosen = chosen[np.lexsort((chosen, -flat[chosen]))]
     spans: dict[tuple[int, int], float] = {}
     for place in chosen.tolist():
-        first, step = divmod(place, width)
         score = float(flat[place])
+        if score == -np.inf:  # from here on only pairs that are not allowed
+            break
+        first, step = divmod(place, width)
         span = _trimmed(context, int(offsets[first, 0]), int(offsets[first + step, 1]))
-        if score > -np.inf and span is not None:
+        if span is not None:
             spans.setdefault(span, score)
     return list(spans.items())[:n_best]
 

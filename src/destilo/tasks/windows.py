@@ -44,9 +44,14 @@ def cut_windows(
         yield start, stop
         if stop == n_words:
             return
-        pieces = ends[longest]
-        back = int(np.searchsorted(pieces[: stop + 1], pieces[stop] - overlap, side="left"))
-        start = max(back, start + 1) if overlap else stop
+        # From here on, what is shared with this window is short enough ...
+        shared = np.searchsorted(ends[longest], ends[longest][stop] - overlap, side="left")
+        # ... and leaves room for at least one more word.
+        behind = max(
+            int(np.searchsorted(end, end[stop + 1] - room, side="left"))
+            for end, room in zip(ends, rooms, strict=True)
+        )
+        start = min(max(int(shared), behind, start + 1), stop) if overlap else stop
 
 
 def room_for(*, max_length: int, n_special: int, taken: int = 0) -> int:
