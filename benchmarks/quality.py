@@ -26,6 +26,7 @@ from destilo.runs import write_text
 from destilo.terminal import TerminalProgress, error_console
 
 SEEDS = (13, 14, 15)
+BATCH_SIZE = 32
 OWN_BPE = {"algorithm": "byte-level-bpe", "vocab_size": 8000}
 
 
@@ -37,7 +38,7 @@ class Problem:
     data: dict[str, Any]
     teacher_epochs: float
     student_epochs: float
-    batch_size: int = 32
+    micro_batches: int = 2
     max_length: int = 128
 
 
@@ -76,7 +77,7 @@ def problems(data: Path) -> dict[str, Problem]:
         "ner": Problem("token-classification", conll("conll2002-es", 2), 3, 4),
         "pos": Problem("token-classification", conll("pos-es-ud", 1), 3, 4),
         "pairs": Problem("text-classification", pairs, 4, 4),
-        "qa": Problem("question-answering", questions, 4, 3, batch_size=16, max_length=384),
+        "qa": Problem("question-answering", questions, 3, 2, micro_batches=8, max_length=384),
     }
 
 
@@ -99,13 +100,11 @@ def cases(only: list[str]) -> Iterator[Case]:
     """The first case of a problem makes the teacher; the others use it."""
     for problem in only:
         yield Case(problem, 3, SEEDS[0])
-        yield Case(problem, 2, SEEDS[0])
         if problem in ("ner", "qa"):
             yield Case(problem, 3, SEEDS[0], own_tokenizer=True)
             for seed in SEEDS[1:]:
                 yield Case(problem, 3, seed)
-            for seed in SEEDS[1:]:
-                yield Case(problem, 2, seed)
+        yield Case(problem, 2, SEEDS[0])
 
 
 def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> dict[str, Any]:
@@ -133,7 +132,9 @@ def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> d
         ],
         "training": {
             "num_train_epochs": problem.student_epochs,
-            "per_device_train_batch_size": problem.batch_size,
+            # 32 rows a step; small micro-batches stay in the processor's cache.
+            "per_device_train_batch_size": BATCH_SIZE // problem.micro_batches,
+            "gradient_accumulation_steps": problem.micro_batches,
             "learning_rate": 2e-4,
             "seed": case.seed,
             "bf16": True,
