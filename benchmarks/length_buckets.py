@@ -83,8 +83,9 @@ def main() -> None:
 
     lengths = [len(example.encodings[0]) for example in examples]
     what = "BERT of 384 dimensions: 6-layer teacher, 3-layer student; 0.5 labels + 0.5 KL"
+    source = options.conll.name if options.conll else "CoNLL-2002 lengths"
     how = (
-        f"{len(examples)} windows of {options.conll.name if options.conll else 'CoNLL-2002 lengths'}, mean "
+        f"{len(examples)} windows of {source}, mean "
         f"{np.mean(lengths):.1f} pieces (at most {MAX_LENGTH}); batch {options.batch_size}; "
         "the three take turns, a step each"
     )
