@@ -104,11 +104,13 @@ class TerminalProgress:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A plain table: the first column left, the others right, nothing cut off."""
+    """A plain table: figures to the right, words to the left, nothing cut off."""
+    lines = [list(row) for row in rows]
     result = Table(title=title, title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
-        result.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
+        figures = all(not line[number] or line[number][0] in "+-0123456789" for line in lines)
+        result.add_column(column, justify="right" if figures else "left", overflow="fold")
+    for row in lines:
         result.add_row(*map(escape, row))
     return result
 
