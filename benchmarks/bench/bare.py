@@ -59,7 +59,7 @@ class BareTraining:
             {"params": [w for w in weights if w.ndim >= 2], "weight_decay": 0.01},
             {"params": [w for w in weights if w.ndim < 2], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
     def step(self, batch: Batch) -> None:
         """Make one optimiser step."""
