@@ -74,9 +74,9 @@ def problems(data: Path) -> dict[str, Problem]:
         },
     }
     return {
-        "ner": Problem("token-classification", conll("conll2002-es", 2), 3, 4),
-        "pos": Problem("token-classification", conll("pos-es-ud", 1), 3, 4),
-        "pairs": Problem("text-classification", pairs, 4, 4),
+        "ner": Problem("token-classification", conll("conll2002-es", 2), 3, 3),
+        "pos": Problem("token-classification", conll("pos-es-ud", 1), 3, 3),
+        "pairs": Problem("text-classification", pairs, 3, 3),
         "qa": Problem("question-answering", questions, 3, 2, micro_batches=8, max_length=384),
     }
 
@@ -130,6 +130,7 @@ def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> d
             {"term": "kl", "weight": 0.5, "temperature": 2.0},
             {"term": "labels", "weight": 0.5},
         ],
+        "evaluation": {"splits": ["test"]},
         "training": {
             "num_train_epochs": problem.student_epochs,
             # 32 rows a step; small micro-batches stay in the processor's cache.
