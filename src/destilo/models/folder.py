@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
@@ -27,6 +29,13 @@ from transformers import (
 )
 
 from destilo.errors import ModelError
+from destilo.models.labels import (
+    label_names,
+    label_order,
+    permute_labels,
+    renew_output,
+    set_labels,
+)
 from destilo.models.layers import architecture_of
 from destilo.tasks import TextTokenizer
 
@@ -56,17 +65,6 @@ class LoadedModel:
     text: TextTokenizer
 
 
-def label_maps(labels: Sequence[str]) -> dict[str, Any]:
-    """The label keys of a transformers configuration; empty without labels."""
-    if not labels:
-        return {}
-    return {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: number for number, label in enumerate(labels)},
-    }
-
-
 def load_config(source: str, *, revision: str | None = None) -> Any:
     """Load a configuration from a folder or the hub.
 
@@ -75,7 +73,7 @@ def load_config(source: str, *, revision: str | None = None) -> Any:
     """
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise ModelError(_not_found(source, error)) from error
     architecture_of(config.model_type)
     return config
@@ -97,7 +95,7 @@ def load_tokenizer(source: str, *, revision: str | None = None) -> PreTrainedTok
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source, revision=revision
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged tokenizer.json fails in many ways
         raise ModelError(_not_found(source, error)) from error
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise ModelError(f"{source} has no fast tokenizer; convert it to tokenizer.json first.")
@@ -108,9 +106,7 @@ def text_tokenizer(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextToken
     """The tokenizer as tasks use it: segments only where the model has them."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return TextTokenizer.from_folder(
-            Path(folder), uses_token_type_ids=getattr(config, "type_vocab_size", 0) > 1
-        )
+        return TextTokenizer.from_folder(Path(folder), uses_token_type_ids=has_segments(config))
 
 
 def load_model(
@@ -129,80 +125,110 @@ def load_model(
         source: A folder in Hugging Face layout or a hub id.
         task: The task's name.
         labels: The task's classes in order; a fine-tuned model's head is permuted to them.
-        new_head: The model is an encoder that gets a fresh head (from torch's global seed).
+        new_head: The model is an encoder that gets a fresh head (from torch's global seed). A
+            head that it brings along is kept only if it has exactly these labels.
         revision: Of a hub model.
         config_changes: Configuration keys to override (fewer layers, dropout).
         tokenizer: Where the tokenizer is, if not beside the model.
 
     Raises:
-        ModelError: If the model is missing, damaged, or its labels are not the task's.
+        ModelError: If the model is missing, damaged or has no trained head, if its labels are
+            not the task's, or if its tokenizer is another model's.
     """
     config = load_config(source, revision=revision)
     for key, value in (config_changes or {}).items():
         setattr(config, key, value)
-    if new_head and labels:
-        for key, value in label_maps(labels).items():
-            setattr(config, key, value)
-    order = None if new_head or not labels else label_order(config.id2label, labels, source)
-    try:
-        model: PreTrainedModel = AUTO_CLASSES[task].from_pretrained(
-            source, config=config, revision=revision, dtype=torch.float32
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(_not_found(source, error)) from error
-    except Exception as error:  # safetensors raises a class of its own for damaged files
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise ModelError(f"The weights in {source} are damaged: {error}.") from error
+    other_labels = new_head and sorted(label_names(config.id2label)) != sorted(labels)
+    order = None
+    if not labels:
+        config.num_labels = 2  # start and end, also where the encoder tagged something before
+    elif other_labels:
+        set_labels(config, labels)
+    else:
+        order = label_order(config.id2label, labels, source)
+    model, report = _load_weights(source, task, config=config, revision=revision)
+    fresh = _check_report(model, report, source=source, task=task, new_head=new_head)
+    if labels and other_labels and not fresh:
+        renew_output(model, len(labels))
     if order is not None:
         permute_labels(model, order=order, labels=labels)
     loaded = load_tokenizer(tokenizer or source, revision=None if tokenizer else revision)
+    _check_vocabulary(model, loaded, source=source)
     return LoadedModel(model, loaded, text_tokenizer(loaded, model.config))
 
 
-def label_order(
-    id2label: Mapping[int, str], labels: Sequence[str], source: str
-) -> tuple[int, ...] | None:
-    """Where each of the task's labels stands in a model's head.
+def _load_weights(
+    source: str, task: str, *, config: Any, revision: str | None
+) -> tuple[PreTrainedModel, Mapping[str, Any]]:
+    try:
+        model, report = AUTO_CLASSES[task].from_pretrained(
+            source,
+            config=config,
+            revision=revision,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # `_check_report` says which tensors and what to do
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise ModelError(f"The weights in {source} are damaged: {error}.") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(_not_found(source, error)) from error
+    return model, report
+
+
+def _check_report(
+    model: PreTrainedModel,
+    report: Mapping[str, Any],
+    *,
+    source: str,
+    task: str,
+    new_head: bool,
+) -> bool:
+    """Refuse weights that transformers replaced by random ones, but for a new head.
 
     Returns:
-        Head index per task label; ``None`` where the order is already the same.
-
-    Raises:
-        ModelError: If the two label sets differ.
+        Whether any weight of the head is new.
     """
-    theirs = [str(id2label[index]) for index in sorted(id2label)]
-    if theirs == list(labels):
-        return None
-    if sorted(theirs) != sorted(labels):
-        unknown = sorted(set(labels) - set(theirs))
-        extra = sorted(set(theirs) - set(labels))
+    mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
+    random = sorted({*report["missing_keys"], *mismatched})
+    body = f"{model.base_model_prefix}."
+    # Encoders are often published without the pooler, which only classification of texts needs.
+    broken = [name for name in random if name.startswith(body) and ".pooler." not in name]
+    if broken:
         raise ModelError(
-            f"The labels of {source} are not those of the data: "
-            f"{'unknown to the model: ' + ', '.join(unknown) + '. ' if unknown else ''}"
-            f"{'not in the data: ' + ', '.join(extra) + '. ' if extra else ''}"
-            "Use a model for this label set, give `data.labels` with exactly the model's labels, "
-            "or add `finetune:` to train a new head."
+            f"The weights in {source} do not fit its config.json: {_some(broken)} missing or of "
+            "another shape. Correct config.json, or download the model again."
         )
-    return tuple(theirs.index(label) for label in labels)
+    if random and not new_head:
+        raise ModelError(
+            f"{source} has no trained head for {task}: {_some(random)} not in its weights. Use a "
+            "model that is fine-tuned for this task, or add `finetune:` to train a head."
+        )
+    return any(not name.startswith(body) for name in random)
 
 
-def permute_labels(model: PreTrainedModel, *, order: Sequence[int], labels: Sequence[str]) -> None:
-    """Reorder the rows of a model's classification layer in place, and its label maps."""
-    candidates = [
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.Linear) and module.out_features == len(order)
-    ]
-    if not candidates:
-        raise ModelError(f"{type(model).__name__} has no output layer of {len(order)} labels.")
-    layer, index = candidates[-1], torch.tensor(list(order))
-    with torch.no_grad():
-        layer.weight.copy_(layer.weight[index].clone())
-        if layer.bias is not None:
-            layer.bias.copy_(layer.bias[index].clone())
-    for key, value in label_maps(labels).items():
-        setattr(model.config, key, value)
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:2])
+    if len(names) > 2:
+        return f"{shown} and {len(names) - 2} more are"
+    return f"{shown} {'is' if len(names) == 1 else 'are'}"
+
+
+def _check_vocabulary(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, source: str
+) -> None:
+    """Refuse a tokenizer whose pieces the model has no embeddings for."""
+    embeddings = model.get_input_embeddings()
+    assert isinstance(embeddings, torch.nn.Embedding)
+    pieces: Iterable[int] = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values()
+    special = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
+    highest = max([*pieces, *(piece for piece in special if piece is not None)], default=0)
+    if highest >= embeddings.num_embeddings:
+        raise ModelError(
+            f"The tokenizer for {source} has a piece number {highest}, but the model has "
+            f"embeddings for {embeddings.num_embeddings} pieces only: they do not belong "
+            "together. Name the model's own tokenizer."
+        )
 
 
 def save_model(
@@ -226,11 +252,35 @@ def save_model(
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    text = json.dumps(settings, ensure_ascii=False, indent=2)
-    (partial / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
-    replace_folder(partial, folder)
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        _name_inputs(partial, model.config)
+        text = json.dumps(settings, ensure_ascii=False, indent=2)
+        (partial / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
+        replace_folder(partial, folder)
+    except SafetensorError as error:  # a full disk, said in the library's own way
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(f"{folder} cannot be written: {error}") from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def has_segments(config: Any) -> bool:
+    """Whether a model tells the parts of a pair apart by ``token_type_ids``."""
+    return (getattr(config, "type_vocab_size", 0) or 0) > 1
+
+
+def _name_inputs(folder: Path, config: Any) -> None:
+    """Let the saved tokenizer give what this model takes, whichever model it came from."""
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    if not has_segments(config):
+        names.remove("token_type_ids")
+    text = json.dumps(settings | {"model_input_names": names}, ensure_ascii=False, indent=2)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def replace_folder(partial: Path, folder: Path) -> None:
@@ -263,7 +313,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def _not_found(source: str, error: Exception) -> str:
     folder = Path(source)
-    reason = str(error).strip().split("\n")[0]
+    reason = describe(error)
     if folder.exists():
         return f"The model in {source} cannot be loaded: {reason}"
     return (
@@ -271,3 +321,14 @@ def _not_found(source: str, error: Exception) -> str:
         f"{reason} Give the path of a local folder (config.json, model.safetensors, "
         "tokenizer.json), or go online."
     )
+
+
+def describe(error: Exception) -> str:
+    """Another library's error in one line, ended by a full stop."""
+    if isinstance(error, StrictDataclassError):  # the second line says what is wrong
+        text = " ".join(str(error).split())
+    else:
+        text = str(error).strip().split("\n")[0]
+    if not isinstance(error, OSError | ValueError | RuntimeError | StrictDataclassError):
+        text = f"{type(error).__name__}: {text}"
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -18,11 +18,14 @@ class Architecture:
             run several times (ALBERT).
         count_key: The configuration key that says how many layers there are.
         per_layer_keys: Configuration lists with one entry a layer.
+        entry_norm: A norm that the first layer lacks, since the embeddings are normed already,
+            and the projection that reads it.
     """
 
     layers: str | None
     count_key: str = "num_hidden_layers"
     per_layer_keys: tuple[str, ...] = ()
+    entry_norm: tuple[str, str] | None = None
 
 
 _BERT_LIKE = Architecture("encoder.layer")
@@ -36,7 +39,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "deberta-v2": _BERT_LIKE,
     "distilbert": Architecture("transformer.layer", count_key="n_layers"),
     "albert": Architecture(None),
-    "modernbert": Architecture("layers", per_layer_keys=("layer_types",)),
+    "modernbert": Architecture(
+        "layers", per_layer_keys=("layer_types",), entry_norm=("attn_norm", "attn.Wqkv")
+    ),
 }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedModel
 
 from destilo.errors import ModelError, suggest
-from destilo.models.folder import AUTO_CLASSES, label_maps
+from destilo.models.folder import AUTO_CLASSES, describe
+from destilo.models.labels import label_maps
 from destilo.models.layers import ARCHITECTURES, architecture_of, check_layers, layer_count
 
 
@@ -25,7 +26,9 @@ def cut_layers(
         dropout: Sets every dropout probability of the copy.
 
     Returns:
-        A model of the same class. With all the layers it equals ``model``.
+        A model of the same class. With all the layers it equals ``model``. Where an
+        architecture's first layer has no norm of its own (ModernBERT), the layer that becomes
+        the first loses it, and its scale goes into the projection behind it.
 
     Raises:
         ModelError: If the numbers do not fit.
@@ -45,6 +48,8 @@ def cut_layers(
     if architecture.layers is not None:
         prefix = f"{model.base_model_prefix}.{architecture.layers}."
         state = _renumber(state, prefix, kept)
+        if architecture.entry_norm is not None:
+            _fold_norm(state, f"{prefix}0.", *architecture.entry_norm)
     student.load_state_dict(state, strict=True)
     return student
 
@@ -60,6 +65,14 @@ def _renumber(state: Mapping[str, Any], prefix: str, kept: Sequence[int]) -> dic
         if int(number) in place:
             result[f"{prefix}{place[int(number)]}.{rest}"] = value
     return result
+
+
+def _fold_norm(state: dict[str, Any], layer: str, norm: str, projection: str) -> None:
+    scale = state.pop(f"{layer}{norm}.weight", None)
+    state.pop(f"{layer}{norm}.bias", None)
+    if scale is not None:
+        name = f"{layer}{projection}.weight"
+        state[name] = state[name] * scale  # [outputs, width] * [width]
 
 
 def model_from_config(
@@ -87,8 +100,10 @@ def model_from_config(
     try:
         config = AutoConfig.for_model(model_type, **keys)
         model: PreTrainedModel = AUTO_CLASSES[task].from_config(config)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"The configuration of the {model_type} model: {error}.") from error
+    except Exception as error:  # what a wrong value breaks depends on the key
+        raise ModelError(
+            f"The configuration of the {model_type} model: {describe(error)}"
+        ) from error
     return model
 
 

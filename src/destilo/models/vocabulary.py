@@ -22,11 +22,12 @@ from tokenizers import (
 )
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from destilo.errors import ModelError, suggest
+from destilo.errors import DestiloError, ModelError, suggest
 
 ALGORITHMS = ("byte-level-bpe", "wordpiece", "unigram")
 
 _ROBERTA_LIKE = ("roberta", "xlm-roberta", "camembert")
+_WITHOUT_SEGMENTS = (*_ROBERTA_LIKE, "distilbert", "modernbert", "deberta-v2")
 # RoBERTa's position numbers start after the padding piece's, so its ids are fixed.
 _ROBERTA_SPECIALS = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
 _BERT_SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
@@ -50,21 +51,32 @@ def train_tokenizer(
         max_length: Recorded as the tokenizer's ``model_max_length``.
 
     Raises:
-        ModelError: If the algorithm is unknown or the vocabulary too small for it.
+        ModelError: If the algorithm is unknown or the vocabulary too small for the alphabet.
     """
     roberta = model_type in _ROBERTA_LIKE
     special = _ROBERTA_SPECIALS if roberta else _BERT_SPECIALS
     tokenizer, trainer = _untrained(algorithm, vocab_size, special)
     try:
         tokenizer.train_from_iterator(texts, trainer)
+    except DestiloError:  # of whoever reads the texts
+        raise
     except Exception as error:  # tokenizers raises bare Exception
-        raise ModelError(f"Training a {algorithm} tokenizer failed: {error}.") from error
+        raise ModelError(
+            f"Training a {algorithm} tokenizer of {vocab_size} pieces failed: "
+            f"{str(error).rstrip('.')}. Raise vocab_size."
+        ) from error
+    needed = tokenizer.get_vocab_size()
+    if needed > vocab_size:
+        raise ModelError(
+            f"A {algorithm} tokenizer needs {needed} pieces for the special ones and the "
+            f"alphabet of these texts alone, but vocab_size is {vocab_size}. Raise it."
+        )
     tokenizer.post_processor = _layout(tokenizer, special, roberta=roberta)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=max_length,
         model_input_names=["input_ids", "attention_mask"]
-        if roberta
+        if model_type in _WITHOUT_SEGMENTS
         else ["input_ids", "token_type_ids", "attention_mask"],
         **{f"{role}_token": piece for role, piece in special.items()},
     )
@@ -110,17 +122,17 @@ def _layout(tokenizer: Tokenizer, special: dict[str, str], *, roberta: bool) -> 
     )
 
 
-def _spelling(piece: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
-    """A piece's plain text and whether it begins a word."""
-    if piece.startswith("##"):
-        return piece[2:], False
-    if piece.startswith("▁"):
-        return piece[1:], True
-    kind = type(tokenizer.backend_tokenizer.model).__name__
-    if kind == "BPE":
-        text: str = tokenizer.backend_tokenizer.decoder.decode([piece])
-        return text.lstrip(" "), text.startswith(" ")
-    return piece, kind == "WordPiece"
+def _spelling(piece: str, tokenizer: Tokenizer) -> tuple[str, bool | None]:
+    """A piece's plain text and whether it begins a word; ``None`` for a part of a character."""
+    if isinstance(tokenizer.model, models.WordPiece):
+        prefix = tokenizer.model.continuing_subword_prefix
+        return piece.removeprefix(prefix), not (piece.startswith(prefix) and piece != prefix)
+    if isinstance(tokenizer.decoder, decoders.ByteLevel):
+        text: str = tokenizer.decoder.decode([piece])
+        if "\N{REPLACEMENT CHARACTER}" in text:
+            return piece, None
+        return text.removeprefix(" "), text.startswith(" ")
+    return piece.removeprefix("▁"), piece.startswith("▁")
 
 
 def transfer_embeddings(
@@ -143,30 +155,54 @@ def transfer_embeddings(
         Gee et al. 2022, "Fast Vocabulary Transfer for Language Model Compression".
     """
     weight = _word_embeddings(model).weight.detach().clone()  # [old pieces, width]
-    known = {_spelling(piece, old): index for piece, index in old.get_vocab().items()}
+    mine, theirs = new.backend_tokenizer, old.backend_tokenizer
+    known = {_spelling(piece, theirs): index for piece, index in old.get_vocab().items()}
     roles = ("cls_token_id", "sep_token_id", "pad_token_id", "unk_token_id", "mask_token_id")
     special = {getattr(new, role): getattr(old, role) for role in roles}
     size = max(new.get_vocab().values()) + 1
     fresh = weight.mean(dim=0, keepdim=True).repeat(size, 1)
     same = 0
     for piece, index in new.get_vocab().items():
-        spelling = _spelling(piece, new)
-        source = special.get(index, known.get(spelling))
+        text, starts = _spelling(piece, mine)
+        source = special.get(index)
+        if source is None:
+            source = known.get((text, starts))
         if source is not None:
             fresh[index] = weight[source]
             same += 1
             continue
-        parts = old.backend_tokenizer.encode(spelling[0], add_special_tokens=False).ids
-        parts = [part for part in parts if part != old.unk_token_id]
+        spelt = "" if starts is None else f"{' ' if starts else ''}{text}"
+        parts = theirs.encode(spelt, add_special_tokens=False).ids
+        parts = [part for part in parts if part not in (old.unk_token_id, old.pad_token_id)]
         if parts:
             fresh[index] = weight[torch.tensor(parts)].mean(dim=0)
     model.resize_token_embeddings(size, mean_resizing=False)
-    model.config.pad_token_id = new.pad_token_id
-    embeddings = _word_embeddings(model)
-    embeddings.padding_idx = new.pad_token_id
+    _set_padding(model, new.pad_token_id)
     with torch.no_grad():
-        embeddings.weight.copy_(fresh)
+        _word_embeddings(model).weight.copy_(fresh)
     return same
+
+
+def _set_padding(model: PreTrainedModel, pad_id: int) -> None:
+    """Tell a model its padding piece; RoBERTa counts positions from the number behind it."""
+    model.config.pad_token_id = pad_id
+    _word_embeddings(model).padding_idx = pad_id
+    module: Any
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        before = getattr(module, "padding_idx", None)
+        if not isinstance(table, torch.nn.Embedding) or before in (None, pad_id):
+            continue
+        kept = table.weight.detach()[before + 1 :]
+        positions = torch.nn.Embedding(pad_id + 1 + len(kept), kept.shape[1], padding_idx=pad_id)
+        with torch.no_grad():
+            positions.weight.zero_()
+            positions.weight[pad_id + 1 :] = kept
+        module.position_embeddings, module.padding_idx = positions, pad_id
+        numbers = torch.arange(positions.num_embeddings)[None, :]
+        module.register_buffer("position_ids", numbers, persistent=False)
+        module.register_buffer("token_type_ids", torch.zeros_like(numbers), persistent=False)
+        model.config.max_position_embeddings = positions.num_embeddings
 
 
 def _word_embeddings(model: PreTrainedModel) -> torch.nn.Embedding:

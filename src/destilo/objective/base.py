@@ -104,11 +104,11 @@ class Objective:
             if item.signal is Signal.LABELS:
                 entries.append(_Entry(item.term.name, item.weight, item.term, None))
                 continue
+            if not shares:
+                raise ValueError(f"the term '{item.term.name}' needs a teacher of some weight")
             for number, share in enumerate(shares):
                 name = item.term.name if len(shares) == 1 else f"{item.term.name}@{number + 1}"
                 entries.append(_Entry(name, item.weight * share, item.term, number))
-        if not entries:
-            raise ValueError("terms against a teacher need a teacher")
         self._entries = tuple(entries)
 
     @property

@@ -225,8 +225,8 @@ def _count(index: UnitIndex, batch: int, kinds: Mapping[str, HeadKind]) -> dict[
 
 def _verify(example: Example, mine: Encoding, theirs: Encoding, mode: AlignmentMode) -> None:
     if mode is AlignmentMode.IDENTITY:
-        same = len(mine) == len(theirs) and bool((mine.input_ids == theirs.input_ids).all())
-        if not same:
+        same = np.array_equal(mine.input_ids, theirs.input_ids)
+        if not (same and np.array_equal(mine.units, theirs.units)):
             raise AlignmentError(
                 f"Example '{example.id}': teacher and student read different pieces, so they "
                 "cannot be compared position by position. Set 'alignment: word'."
