@@ -23,6 +23,7 @@ from tokenizers import (
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from destilo.errors import DestiloError, ModelError, suggest
+from destilo.models.pieces import settle_unigram, train_wordpiece
 
 ALGORITHMS = ("byte-level-bpe", "wordpiece", "unigram")
 
@@ -41,7 +42,7 @@ def train_tokenizer(
     model_type: str = "bert",
     max_length: int = 512,
 ) -> PreTrainedTokenizerBase:
-    """Train a cased tokenizer on texts.
+    """Train a cased tokenizer on texts; the same texts always give the same tokenizer.
 
     Args:
         texts: Training texts.
@@ -55,9 +56,8 @@ def train_tokenizer(
     """
     roberta = model_type in _ROBERTA_LIKE
     special = _ROBERTA_SPECIALS if roberta else _BERT_SPECIALS
-    tokenizer, trainer = _untrained(algorithm, vocab_size, special)
     try:
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer = _trained(texts, algorithm, vocab_size, special)
     except DestiloError:  # of whoever reads the texts
         raise
     except Exception as error:  # tokenizers raises bare Exception
@@ -82,10 +82,13 @@ def train_tokenizer(
     )
 
 
-def _untrained(algorithm: str, vocab_size: int, special: dict[str, str]) -> tuple[Tokenizer, Any]:
+def _trained(
+    texts: Iterable[str], algorithm: str, vocab_size: int, special: dict[str, str]
+) -> Tokenizer:
+    names = list(special.values())
     settings: dict[str, Any] = {
         "vocab_size": vocab_size,
-        "special_tokens": list(special.values()),
+        "special_tokens": names,
         "show_progress": False,
     }
     if algorithm == "byte-level-bpe":
@@ -94,20 +97,25 @@ def _untrained(algorithm: str, vocab_size: int, special: dict[str, str]) -> tupl
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        return tokenizer, trainers.BpeTrainer(initial_alphabet=alphabet, **settings)
-    if algorithm == "wordpiece":
+        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **settings)
+        tokenizer.train_from_iterator(texts, trainer)
+    elif algorithm == "wordpiece":
         tokenizer = Tokenizer(models.WordPiece(unk_token=special["unk"]))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        return tokenizer, trainers.WordPieceTrainer(continuing_subword_prefix="##", **settings)
-    if algorithm == "unigram":
+        train_wordpiece(tokenizer, texts, vocab_size=vocab_size, special=names, unk=special["unk"])
+    elif algorithm == "unigram":
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = normalizers.NFC()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
-        return tokenizer, trainers.UnigramTrainer(unk_token=special["unk"], **settings)
-    raise ModelError(suggest(algorithm, ALGORITHMS, kind="tokenizer algorithm"))
+        unigram = trainers.UnigramTrainer(unk_token=special["unk"], **settings)
+        tokenizer.train_from_iterator(texts, unigram)
+        settle_unigram(tokenizer, special=names)
+    else:
+        raise ModelError(suggest(algorithm, ALGORITHMS, kind="tokenizer algorithm"))
+    return tokenizer
 
 
 def _layout(tokenizer: Tokenizer, special: dict[str, str], *, roberta: bool) -> Any:
