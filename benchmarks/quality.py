@@ -3,10 +3,10 @@
     python benchmarks/quality.py --data DIR --encoder DIR --output DIR [--only ner qa]
 
 DIR of --data holds one folder a data set: ``conll2002-es/{train,dev,test}.txt`` (CoNLL columns:
-word, POS, entity), ``pos-es-ud/{train,dev,test}.txt`` (word, UPOS), ``parmex2022/{train,dev,test}
-.jsonl`` (sentence1, sentence2, label), ``qa-es/{train,dev_mlqa}.json`` and ``xquad-es/xquad.es.json``
-(SQuAD). --encoder is a pretrained encoder in Hugging Face layout. Every case is an ordinary Run, so
-what is finished is skipped when the command is typed again.
+word, POS, entity), ``pos-es-ud/{train,dev,test}.txt`` (word, UPOS),
+``parmex2022/{train,dev,test}.jsonl`` (sentence1, sentence2, label), ``qa-es/train.json``,
+``qa-es/dev_mlqa.json`` and ``xquad-es/xquad.es.json`` (SQuAD). --encoder is a pretrained encoder in Hugging Face layout. Every case is an ordinary Run, so
+what is finished is skipped when the command is typed again. The table is in summary.md.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from destilo.cli import _quiet_libraries
-from destilo.pipeline import run
+from destilo.pipeline import read_result, run
 from destilo.recipe.load import load_recipe
-from destilo.report import combine_runs
+from destilo.records import EvalResult
 from destilo.runs import write_text
 from destilo.terminal import TerminalProgress, error_console
 
@@ -144,6 +145,53 @@ def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> d
     }
 
 
+def summarise(output: Path, only: list[str]) -> str:
+    """One Markdown line a student: means over seeds, in points.
+
+    The interval is the mean half-width of the students' 95% bootstrap intervals; the spread is
+    the standard deviation over seeds.
+    """
+    columns = (
+        "problem,test,student,seeds,teacher,distilled,not distilled,gain,half-width,of teacher"
+    )
+    lines = [_line(columns.split(",")), _line(["---"] * 3 + ["---:"] * 7)]
+    groups: dict[tuple[str, str, str], list[dict[str, EvalResult]]] = {}
+    for case in cases(only):
+        kind = f"{case.layers} layers" + (", own 8k BPE" if case.own_tokenizer else "")
+        for split, models in _by_split(output / case.name).items():
+            groups.setdefault((case.problem, split, kind), []).append(models)
+    for (problem, split, kind), found in groups.items():
+        teacher, student, plain = (
+            [100 * models[name].main.value for models in found]
+            for name in ("teacher", "student", "baseline")
+        )
+        half = fmean(100 * models["student"].main.half_width for models in found)
+        gains = [one - other for one, other in zip(student, plain, strict=True)]
+        cells = [f"{problem} ({found[0]['student'].main_metric})", split, kind, str(len(found))]
+        cells += [f"{fmean(teacher):.2f}", _spread(student), _spread(plain)]
+        cells += [_spread(gains, sign=True), f"{half:.2f}"]
+        cells.append(f"{100 * fmean(student) / fmean(teacher):.1f}%")
+        lines.append(_line(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _by_split(folder: Path) -> dict[str, dict[str, EvalResult]]:
+    splits: dict[str, dict[str, EvalResult]] = {}
+    if (folder / "evaluation.json").exists():
+        for result in read_result(folder).evaluations:
+            splits.setdefault(result.split, {})[result.model] = result
+    return splits
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _spread(values: list[float], *, sign: bool = False) -> str:
+    mean = f"{fmean(values):+.2f}" if sign else f"{fmean(values):.2f}"
+    return f"{mean} ± {stdev(values):.2f}" if len(values) > 1 else mean
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -153,17 +201,14 @@ def main() -> None:
     arguments = parser.parse_args()
     _quiet_libraries()
     table = problems(arguments.data)
-    finished = []
     for case in cases(arguments.only):
         recipe = recipe_of(
             case, table[case.problem], encoder=arguments.encoder, output=arguments.output
         )
         progress = TerminalProgress(error_console())
         progress.note(case.name, level="stage")
-        folder = arguments.output / case.name
-        run(load_recipe(recipe), output=folder, progress=progress)
-        finished.append(folder)
-        write_text(arguments.output / f"{case.problem}.md", combine_runs(finished))
+        run(load_recipe(recipe), output=arguments.output / case.name, progress=progress)
+        write_text(arguments.output / "summary.md", summarise(arguments.output, arguments.only))
 
 
 if __name__ == "__main__":
