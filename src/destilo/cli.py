@@ -206,7 +206,7 @@ def list_things(
 
     if what == "tasks":
         entries: Any = [asdict(entry) for entry in list_tasks()]
-        columns = ["name", "summary", "heads", "formats", "metrics"]
+        columns = ["name", "summary", "formats", "metrics"]
         rows = [[_joined(entry[column]) for column in columns] for entry in entries]
     elif what in ("recipes", "terms"):
         entries = shipped_recipes() if what == "recipes" else list_terms()
@@ -549,8 +549,10 @@ def main() -> NoReturn:
 def _main(arguments: Sequence[str], *, debug: bool) -> int:
     console = error_console()
     try:
-        code = app(args=list(arguments), standalone_mode=False)
-        return int(code or 0)
+        code = int(app(args=list(arguments), standalone_mode=False) or 0)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        return code
     except typer.Exit as leave:
         return int(leave.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -575,6 +577,10 @@ def _main(arguments: Sequence[str], *, debug: bool) -> int:
         message = f"{kind}: {error} (a bug in destilo; --debug shows where)"
         _fail(console, DestiloError(message), debug=debug)
         return 1
+
+
+_INTERRUPTED = 130
+"""What the parser returns when Ctrl-C stops a command."""
 
 
 def _fail(console: Console, error: DestiloError, *, debug: bool) -> None:

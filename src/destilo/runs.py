@@ -22,7 +22,16 @@ from typing import Any
 from destilo.errors import DestiloError, InputError
 
 MANIFEST = "manifest.json"
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_UNWRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def digest(value: Any) -> str:
@@ -109,9 +118,9 @@ class Run:
         """Whether a stage is done under this key and its outputs are still there."""
         entry = self._manifest()["stages"].get(stage)
         return (
-            entry is not None
-            and entry["key"] == key
-            and all((self.path / name).exists() for name in entry["outputs"])
+            isinstance(entry, dict)
+            and entry.get("key") == key
+            and all((self.path / name).exists() for name in entry.get("outputs", ()))
         )
 
     def known(self, stage: str) -> bool:
@@ -139,10 +148,27 @@ class Run:
         if self.writable:
             write_json(self.path / MANIFEST, self._manifest() | dict(facts))
 
+    def forget(self, stage: str) -> None:
+        """Take a stage's entry back, before its outputs are replaced by those of another key."""
+        if self.writable and self.known(stage):
+            manifest = self._manifest()
+            del manifest["stages"][stage]
+            write_json(self.path / MANIFEST, manifest)
+
     def reopen(self) -> None:
-        """Forget which stages are finished, so that all are done again."""
-        if self.writable:
-            write_json(self.path / MANIFEST, self._manifest() | {"stages": {}})
+        """Forget which stages are finished, so that all are done again.
+
+        A manifest that cannot be read is written anew; a file of another program is left alone.
+        """
+        if not self.writable:
+            return
+        path = self.path / MANIFEST
+        try:
+            if path.exists():
+                json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            path.unlink()
+        write_json(path, self._manifest() | {"stages": {}})
 
     @contextmanager
     def locked(self) -> Iterator[None]:

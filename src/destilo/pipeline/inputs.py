@@ -31,6 +31,7 @@ class Inputs:
         leaks: Rows that stand in two splits.
         conflict: Training rows with the same text and different labels.
         digest: Of the rows, the labels and the encoding.
+        learning_digest: The same without the test splits: what decides a training.
     """
 
     splits: Mapping[str, Split]
@@ -38,6 +39,7 @@ class Inputs:
     leaks: tuple[Leak, ...]
     conflict: Conflict | None
     digest: str
+    learning_digest: str
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -74,7 +76,15 @@ def read_inputs(recipe: Recipe, progress: Progress) -> Inputs:
     task = _make_task(recipe, splits, labels)
     rows = {name: rows_digest(split) for name, split in splits.items()}
     settings = {key: value for key, value in task.settings().items() if "threshold" not in key}
-    return Inputs(splits, task, leaks, conflict, digest([rows, settings]))
+    learning = {name: value for name, value in rows.items() if not name.startswith("test")}
+    return Inputs(
+        splits,
+        task,
+        leaks,
+        conflict,
+        digest=digest([rows, settings]),
+        learning_digest=digest([learning, settings]),
+    )
 
 
 def _read_splits(recipe: Recipe) -> dict[str, Split]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +14,37 @@ from destilo.models.folder import (
     LoadedModel,
     load_config,
     load_model,
-    load_tokenizer,
     text_tokenizer,
 )
 from destilo.models.layers import architecture_of, check_layers, choose_layers, layer_count
 from destilo.models.student import cut_layers, fewer_layers, model_from_config, set_dropout
-from destilo.models.vocabulary import train_tokenizer, transfer_embeddings
-from destilo.recipe.schema import StudentSpec, TeacherSpec, TokenizerSpec
-from destilo.runs import digest, folder_digest
+from destilo.models.vocabulary import transfer_embeddings
+from destilo.pipeline.tokenizers import TokenizerStore
+from destilo.recipe.schema import StudentSpec, TeacherSpec
+from destilo.runs import digest, file_digest, folder_digest
 from destilo.tasks import Task
 
 
-def source_digest(source: str | None, revision: str | None) -> str:
-    """What identifies a model: a local folder's content, a hub model's name and revision."""
+def source_digest(source: str | None, revision: str | None = None) -> str:
+    """What identifies a model or tokenizer: a local folder's content, a hub name and revision."""
     if source is None:
         return ""
-    folder = Path(source)
-    return folder_digest(folder) if folder.is_dir() else digest([source, revision])
+    path = Path(source)
+    if path.is_dir():
+        return folder_digest(path)
+    return file_digest(path) if path.is_file() else digest([source, revision])
 
 
 def untrained_teacher(
-    spec: TeacherSpec, *, task: Task, texts: Iterator[str], seed: int, max_length: int
+    spec: TeacherSpec, *, task: Task, tokenizers: TokenizerStore, seed: int
 ) -> LoadedModel:
     """A teacher before its fine-tuning: an encoder with a fresh head, or random weights.
 
     Args:
         spec: The recipe's section.
         task: Decides the head and its labels.
-        texts: To train a tokenizer on, where the recipe asks for one.
+        tokenizers: Loads or trains its tokenizer.
         seed: Of the new weights.
-        max_length: Recorded in a new tokenizer.
     """
     torch.manual_seed(seed)
     if spec.model is not None:
@@ -58,12 +59,8 @@ def untrained_teacher(
         )
     assert spec.config is not None  # the schema's rule, as is the next
     assert spec.tokenizer is not None
-    made = make_tokenizer(
-        spec.tokenizer,
-        texts=texts,
-        model_type=str(spec.config.get("model_type", "bert")),
-        max_length=max_length,
-    )
+    model_type = str(spec.config.get("model_type", "bert"))
+    made = tokenizers.make(spec.tokenizer, model_type=model_type)
     torch.manual_seed(seed)
     model = model_from_config(
         spec.config,
@@ -75,29 +72,13 @@ def untrained_teacher(
     return LoadedModel(model, made, text_tokenizer(made, model.config))
 
 
-def make_tokenizer(
-    choice: str | TokenizerSpec, *, texts: Iterator[str], model_type: str, max_length: int
-) -> PreTrainedTokenizerBase:
-    """Load a tokenizer, or train one on the recipe's texts."""
-    if isinstance(choice, str):
-        return load_tokenizer(choice)
-    return train_tokenizer(
-        texts,
-        algorithm=choice.algorithm,
-        vocab_size=choice.vocab_size,
-        model_type=model_type,
-        max_length=max_length,
-    )
-
-
 def untrained_student(
     spec: StudentSpec,
     *,
     task: Task,
     teacher: LoadedModel | None,
-    texts: Iterator[str],
+    tokenizers: TokenizerStore,
     seed: int,
-    max_length: int,
 ) -> LoadedModel:
     """A student before its training.
 
@@ -106,9 +87,8 @@ def untrained_student(
         task: Decides the head and its labels.
         teacher: The first teacher (or the encoder it came from), whose layers and tokenizer
             the student may take.
-        texts: To train a tokenizer on, where the recipe asks for one.
+        tokenizers: Loads or trains its tokenizer.
         seed: Of new weights.
-        max_length: Recorded in a new tokenizer.
     """
     torch.manual_seed(seed)
     if spec.from_ == "layers":
@@ -119,16 +99,13 @@ def untrained_student(
     elif spec.from_ == "checkpoint":
         model, old = _from_checkpoint(spec, task)
     else:
-        return _from_config(
-            spec, task=task, teacher=teacher, texts=texts, seed=seed, max_length=max_length
-        )
+        return _from_config(spec, task=task, teacher=teacher, tokenizers=tokenizers, seed=seed)
     new = _student_tokenizer(
         spec,
         teacher=teacher,
         own=old,
-        texts=texts,
+        tokenizers=tokenizers,
         model_type=model.config.model_type,
-        max_length=max_length,
     )
     if new is not old and _vocabulary(new) != _vocabulary(old):
         transfer_embeddings(model, old=old, new=new)
@@ -176,9 +153,8 @@ def _from_config(
     *,
     task: Task,
     teacher: LoadedModel | None,
-    texts: Iterator[str],
+    tokenizers: TokenizerStore,
     seed: int,
-    max_length: int,
 ) -> LoadedModel:
     if spec.config is None:
         raise ModelError("student.from is 'config': give `student.config`.")
@@ -190,9 +166,8 @@ def _from_config(
         spec,
         teacher=teacher,
         own=None,
-        texts=texts,
+        tokenizers=tokenizers,
         model_type=str(settings.get("model_type", "bert")),
-        max_length=max_length,
     )
     torch.manual_seed(seed)
     model = model_from_config(
@@ -229,9 +204,8 @@ def _student_tokenizer(
     *,
     teacher: LoadedModel | None,
     own: PreTrainedTokenizerBase | None,
-    texts: Iterator[str],
+    tokenizers: TokenizerStore,
     model_type: str,
-    max_length: int,
 ) -> PreTrainedTokenizerBase:
     choice = spec.tokenizer
     if choice == "teacher":
@@ -245,7 +219,7 @@ def _student_tokenizer(
                 "a folder, or {algorithm, vocab_size} to train one."
             )
         return own
-    return make_tokenizer(choice, texts=texts, model_type=model_type, max_length=max_length)
+    return tokenizers.make(choice, model_type=model_type)
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

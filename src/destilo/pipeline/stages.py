@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -17,12 +18,14 @@ from destilo import __version__
 from destilo.errors import InputError, ModelError
 from destilo.evaluation import Evaluated, evaluate_model, measure_fidelity, predict_heads
 from destilo.figures import plot_training
-from destilo.models.folder import LoadedModel, load_model, save_model
+from destilo.models.folder import LoadedModel, load_model, read_settings, save_model
 from destilo.objective.base import Objective
 from destilo.objective.logits import make_term
 from destilo.pipeline.inputs import Inputs, read_inputs, texts
-from destilo.pipeline.making import source_digest, untrained_student, untrained_teacher
+from destilo.pipeline.keys import StageKeys, finetune_settings
+from destilo.pipeline.making import untrained_student, untrained_teacher
 from destilo.pipeline.preflight import preflight
+from destilo.pipeline.tokenizers import TokenizerStore
 from destilo.profiling import profile_models
 from destilo.progress import Progress, Silent
 from destilo.recipe.check import require_valid
@@ -31,7 +34,7 @@ from destilo.recipe.schema import Recipe, TeacherSpec, TrainingSpec
 from destilo.records import EvalResult, Fidelity, ProfileResult
 from destilo.report import build_report
 from destilo.runs import Run, digest, reported_io, stopwatch, write_json, write_text
-from destilo.tasks import Task, task_from_settings
+from destilo.tasks import Task
 from destilo.tasks.base import Example, HeadArrays
 from destilo.tasks.question_answering import QuestionAnswering
 from destilo.teacher.alignment import AlignmentMode
@@ -40,6 +43,8 @@ from destilo.training.checkpoint import clear_checkpoints
 from destilo.training.loop import TrainingJob, TrainingResult, Validate, planned_steps, train
 
 STAGES = ("data", "teacher", "student", "baseline", "evaluate", "profile", "report")
+_TOKENIZERS = "training/tokenizers"
+_TRAINED = ("teacher", "student", "baseline")
 
 
 @dataclass(frozen=True)
@@ -107,19 +112,37 @@ class _Pipeline:
         self.folder = Run(output, writable=self.processes.is_main_process)
         self.path = output
         self._inputs: Inputs | None = None
-        self._tokenizers_agree = True
+        self._keys: StageKeys | None = None
 
     # -- the order of things -------------------------------------------------------------
 
     def run(self, *, force: bool, until: str) -> RunResult:
         with self.folder.locked():
             if force:
-                self.folder.reopen()
+                self._start_over()
             self.processes.wait_for_everyone()
             self._inputs = read_inputs(self.recipe, self.progress)
+            self._keys = StageKeys(self.recipe, self.inputs)
+            self._write_recipe()
             for stage in STAGES[: STAGES.index(until) + 1]:
                 self._stage(stage)
         return self._result()
+
+    def _start_over(self) -> None:
+        """Forget what is finished, the checkpoints of what is not, and trained tokenizers."""
+        self.folder.reopen()
+        if self.processes.is_main_process:
+            for folder in (self.path / "training").glob("*/checkpoints"):
+                clear_checkpoints(folder)
+            shutil.rmtree(self.path / _TOKENIZERS, ignore_errors=True)
+
+    def _write_recipe(self) -> None:
+        """Keep the recipe that the folder's results are, or are about to be, made from."""
+        if self.processes.is_main_process:
+            write_text(self.path / "recipe.yaml", dump_recipe(self.recipe))
+            self.folder.describe(
+                {"destilo": __version__, "recipe": self.recipe.digest, "task": self.task.name}
+            )
 
     def _stage(self, name: str) -> None:
         actions: dict[str, Callable[[], list[str] | None]] = {
@@ -141,10 +164,15 @@ class _Pipeline:
             return
         why = " again (its inputs have changed)" if known and name != "report" else ""
         self.progress.note(f"{name}{why}", level="stage")
+        if name not in _TRAINED:  # those are forgotten later, when the new model is there
+            self.folder.forget(name)
         with stopwatch() as seconds:
             outputs = actions[name]() or []
             self.processes.wait_for_everyone()
         self.folder.finish(name, key, outputs=outputs, seconds=seconds[0])
+        if name in _TRAINED and self.processes.is_main_process:
+            for output in outputs:
+                clear_checkpoints(self.path / "training" / output / "checkpoints")
         self.processes.wait_for_everyone()
         gc.collect()
 
@@ -156,34 +184,8 @@ class _Pipeline:
         return True
 
     def _key(self, name: str) -> str:
-        recipe = self.recipe
-        data = [__version__, self.inputs.digest]
-        decode = recipe.evaluation.model_dump(include={"select_by"})
-        teachers = [
-            [
-                spec.model_dump(mode="json"),
-                source_digest(spec.model, spec.revision),
-                self._finetune_settings(spec) and self._finetune_settings(spec).model_dump(),  # type: ignore[union-attr]  # just tested
-            ]
-            for spec in recipe.teachers
-        ]
-        student = [
-            recipe.student.model_dump(mode="json"),
-            source_digest(recipe.student.model, recipe.student.revision),
-            [term.model_dump() for term in recipe.objective],
-            recipe.alignment,
-            recipe.training.model_dump(),
-        ]
-        parts: dict[str, list[Any]] = {
-            "data": [data, recipe.data.leak_check],
-            "teacher": [data, teachers, decode],
-            "student": [data, teachers, student, decode],
-            "baseline": [data, teachers, student, decode],
-            "evaluate": [data, teachers, student, recipe.evaluation.model_dump(mode="json")],
-            "profile": [data, teachers, student, recipe.profile.model_dump()],
-            "report": [recipe.digest],
-        }
-        return digest([name, *parts[name]])
+        assert self._keys is not None
+        return self._keys.of(name)
 
     @property
     def inputs(self) -> Inputs:
@@ -198,17 +200,13 @@ class _Pipeline:
 
     def _data(self) -> list[str]:
         if self.processes.is_main_process:
-            write_text(self.path / "recipe.yaml", dump_recipe(self.recipe))
             write_json(self.path / "data.json", self.inputs.describe())
-            self.folder.describe(
-                {"destilo": __version__, "recipe": self.recipe.digest, "task": self.task.name}
-            )
-        return ["recipe.yaml", "data.json"]
+        return ["data.json"]
 
     def _teachers(self) -> list[str]:
         outputs = []
         for number, spec in enumerate(self.recipe.teachers):
-            settings = self._finetune_settings(spec)
+            settings = finetune_settings(spec, self.recipe.training)
             if settings is None:
                 continue
             name = teacher_name(number)
@@ -221,7 +219,7 @@ class _Pipeline:
                 examples=examples,
                 objective=Objective([make_term("labels")]),
                 settings=settings,
-                identity=self._key("teacher"),
+                stage="teacher",
             )
             outputs.append(name)
         return outputs
@@ -260,7 +258,7 @@ class _Pipeline:
             examples=examples,
             objective=objective,
             settings=settings,
-            identity=self._key(name),
+            stage=name,
             teachers=live,
         )
         return [name]
@@ -270,7 +268,9 @@ class _Pipeline:
             return []
         results: list[EvalResult] = []
         outputs = ["evaluation.json"]
-        models = self._models()
+        models = [
+            (name, loaded, self._decoding_task(name, loaded)) for name, loaded in self._models()
+        ]
         for split in self._evaluated_splits():
             reference: tuple[LoadedModel, Evaluated] | None = None
             for name, loaded, task in models:
@@ -315,9 +315,7 @@ class _Pipeline:
         if not self.processes.is_main_process:
             return []
         spec = self.recipe.profile
-        models: dict[str, PreTrainedModel] = {
-            name: loaded.model for name, loaded, _ in self._models()
-        }
+        models: dict[str, PreTrainedModel] = {name: loaded.model for name, loaded in self._models()}
         limit = min(_positions(model) for model in models.values())
         length = min(spec.sequence_length, limit)
         if length < spec.sequence_length:
@@ -355,7 +353,7 @@ class _Pipeline:
         examples: Sequence[Example],
         objective: Objective,
         settings: TrainingSpec,
-        identity: str,
+        stage: str,
         teachers: Sequence[LiveTeacher] = (),
     ) -> TrainingResult:
         folder = self.path / "training" / name
@@ -368,7 +366,7 @@ class _Pipeline:
             objective=objective,
             settings=settings,
             folder=folder,
-            identity=digest([identity, name, self.processes.num_processes]),
+            identity=digest([self._key(stage), name, self.processes.num_processes]),
             teachers=teachers,
             validate=self._validator(made),
             select_by=self.recipe.evaluation.select_by or self.task.main_metric,
@@ -376,6 +374,7 @@ class _Pipeline:
         result = train(job, self.progress)
         if self.processes.is_main_process:
             task = self._tuned(made)
+            self.folder.forget(stage)
             save_model(
                 self.path / name,
                 model=made.model,
@@ -384,7 +383,6 @@ class _Pipeline:
             )
             self._compare_reloaded(self.path / name, made)
             plot_training(folder / "log.jsonl", folder / "curve.png")
-            clear_checkpoints(folder / "checkpoints")
         self.processes.wait_for_everyone()
         return result
 
@@ -452,15 +450,23 @@ class _Pipeline:
                     "destilo; please report it with the recipe."
                 )
 
+    @cached_property
+    def _tokenizers(self) -> TokenizerStore:
+        return TokenizerStore(
+            self.path / _TOKENIZERS,
+            texts=lambda: texts(self.inputs.splits),
+            texts_digest=self.inputs.learning_digest,
+            max_length=self.recipe.max_length,
+        )
+
     # -- models --------------------------------------------------------------------------
 
     def _untrained_teacher(self, spec: TeacherSpec) -> LoadedModel:
         return untrained_teacher(
             spec,
             task=self.task,
-            texts=texts(self.inputs.splits),
+            tokenizers=self._tokenizers,
             seed=self.recipe.training.seed,
-            max_length=self.recipe.max_length,
         )
 
     def _untrained_student(self) -> LoadedModel:
@@ -473,9 +479,8 @@ class _Pipeline:
             self.recipe.student,
             task=self.task,
             teacher=source,
-            texts=texts(self.inputs.splits),
+            tokenizers=self._tokenizers,
             seed=self.recipe.training.seed,
-            max_length=self.recipe.max_length,
         )
 
     def _teacher(self, number: int) -> LoadedModel:
@@ -515,26 +520,29 @@ class _Pipeline:
             )
         return mode
 
-    def _models(self) -> list[tuple[str, LoadedModel, Task]]:
-        """Every model of the run with the task as it decodes, teacher first."""
-        models = []
-        for number, spec in enumerate(self.recipe.teachers):
-            name = teacher_name(number)
-            task = self._saved_task(name) if spec.finetune is not None else self.task
-            models.append((name, self._teacher(number), task))
+    def _models(self) -> list[tuple[str, LoadedModel]]:
+        """Every model of the run, teacher first."""
+        models = [
+            (teacher_name(number), self._teacher(number))
+            for number in range(len(self.recipe.teachers))
+        ]
         for name in ("student", "baseline"):
-            if (self.path / name).is_dir() and (name == "student" or self._applies("baseline")):
+            if self._applies(name):
                 loaded = load_model(str(self.path / name), self.task.name, labels=self.task.labels)
-                models.append((name, loaded, self._saved_task(name)))
+                models.append((name, loaded))
         return models
 
-    def _saved_task(self, name: str) -> Task:
+    def _decoding_task(self, name: str, loaded: LoadedModel) -> Task:
+        """The task with the model's own no-answer threshold: saved with it, or tuned now."""
         task = self.task
-        if isinstance(task, QuestionAnswering) and task.no_answer:
-            saved = json.loads((self.path / name / "destilo.json").read_text(encoding="utf-8"))
-            threshold = saved["no_answer_threshold"]
-            return replace(task, no_answer_threshold=threshold)
-        return task
+        if not (isinstance(task, QuestionAnswering) and task.no_answer):
+            return task
+        specs = enumerate(self.recipe.teachers)
+        as_they_are = [teacher_name(number) for number, spec in specs if spec.finetune is None]
+        if name in as_they_are:
+            return self._tuned(loaded)
+        threshold = read_settings(self.path / name)["no_answer_threshold"]
+        return replace(task, no_answer_threshold=threshold)
 
     # -- smaller things ------------------------------------------------------------------
 
@@ -607,9 +615,6 @@ class _Pipeline:
         )
         return heads
 
-    def _finetune_settings(self, spec: TeacherSpec) -> TrainingSpec | None:
-        return None if spec.finetune is None else spec.finetune.over(self.recipe.training)
-
     def _steps_per_epoch(self, n_examples: int) -> int:
         one = self.recipe.training.model_copy(update={"max_steps": -1, "num_train_epochs": 1.0})
         return planned_steps(n_examples, one, processes=self.processes.num_processes)
@@ -655,11 +660,6 @@ def read_result(path: Path) -> RunResult:
 def teacher_name(number: int) -> str:
     """The folder of the teacher with this number (from 0)."""
     return "teacher" if number == 0 else f"teacher-{number + 1}"
-
-
-def load_task(folder: Path) -> Task:
-    """The task that a saved model solves, with its thresholds."""
-    return task_from_settings(json.loads((folder / "destilo.json").read_text(encoding="utf-8")))
 
 
 def _distinct(models: Sequence[LoadedModel]) -> tuple[list[LoadedModel], list[int]]:

@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save_file
 from destilo.errors import CheckpointError
 
 _MANIFEST = "manifest.json"
-_BEST = "best.safetensors"
 
 
 @dataclass(slots=True)
@@ -33,6 +32,7 @@ class LoopState:
             is never resumed.
         step: Finished optimiser steps.
         best_step: The step whose weights were best on validation; 0 before the first.
+        best_hash: Of the file that holds them.
         best_value: Its value of the selection metric.
         best_metrics: All its validation metrics.
         stale: Evaluations since then without improvement.
@@ -41,6 +41,7 @@ class LoopState:
     identity: str
     step: int = 0
     best_step: int = 0
+    best_hash: str = ""
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
     stale: int = 0
@@ -60,12 +61,15 @@ def save_checkpoint(accelerator: Accelerator, *, folder: Path, state: LoopState)
     files = {path.name: _hash(path) for path in sorted(partial.iterdir())}
     manifest = {"state": asdict(state), "files": files}
     (partial / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    target = folder / f"step-{state.step:06d}"
+    target = folder / _folder_name(state.step)
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
     for older in _checkpoints(folder):
         if older != target:
             shutil.rmtree(older, ignore_errors=True)
+    for path in folder.glob("best-*.safetensors"):
+        if path != best_file(folder, state):
+            path.unlink()
 
 
 def find_checkpoint(folder: Path, *, identity: str) -> tuple[Path, LoopState] | None:
@@ -96,6 +100,10 @@ def find_checkpoint(folder: Path, *, identity: str) -> tuple[Path, LoopState] | 
             raise CheckpointError(_damaged(newest, f"{name} is missing"))
         if _hash(path) != expected:
             raise CheckpointError(_damaged(newest, f"{name} is not what was written"))
+    if state.best_step:
+        best = best_file(folder, state)
+        if not best.exists() or _hash(best) != state.best_hash:
+            raise CheckpointError(_damaged(newest, f"its {best.name} is missing or damaged"))
     return newest, state
 
 
@@ -104,30 +112,42 @@ def clear_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def save_best(model: torch.nn.Module, folder: Path) -> None:
-    """Keep the weights of the best step so far."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{_BEST}"
-    state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-    save_file(_without_aliases(state), str(partial))
-    partial.replace(folder / _BEST)
+def best_file(folder: Path, state: LoopState) -> Path:
+    """Where the weights of the best step are."""
+    return folder / f"best-{state.best_step:06d}.safetensors"
 
 
-def load_best(model: torch.nn.Module, folder: Path) -> None:
+def save_best(model: torch.nn.Module, *, folder: Path, state: LoopState) -> None:
+    """Keep the weights of ``state.best_step``, and their hash in the state.
+
+    Each best step has a file of its own: until the next checkpoint is whole, the one before and
+    the weights that it speaks of are both there.
+    """
+    path = best_file(folder, state)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    save_file(_without_aliases(weights), str(partial))
+    state.best_hash = _hash(partial)
+    partial.replace(path)
+
+
+def load_best(model: torch.nn.Module, *, folder: Path, state: LoopState) -> None:
     """Put the best weights back into the model.
 
     Raises:
         CheckpointError: If they are missing or damaged.
     """
-    path = folder / _BEST
+    path = best_file(folder, state)
+    checkpoint = folder / _folder_name(state.step)
     try:
-        state = load_file(str(path))
+        weights = load_file(str(path))
     except Exception as error:  # safetensors raises a class of its own
-        raise CheckpointError(_damaged(folder, f"{path.name}: {error}")) from error
-    missing, unexpected = model.load_state_dict(state, strict=False)
+        raise CheckpointError(_damaged(checkpoint, f"its {path.name}: {error}")) from error
+    missing, unexpected = model.load_state_dict(weights, strict=False)
     tied = set(model.state_dict()) - set(_without_aliases(dict(model.state_dict())))
     if unexpected or set(missing) - tied:
-        raise CheckpointError(_damaged(folder, f"{path.name} does not fit the model"))
+        raise CheckpointError(_damaged(checkpoint, f"its {path.name} does not fit the model"))
 
 
 def _without_aliases(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -144,6 +164,10 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.exists() else []
 
 
+def _folder_name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -152,5 +176,5 @@ def _hash(path: Path) -> str:
 def _damaged(folder: Path, reason: str) -> str:
     return (
         f"The checkpoint {folder} is damaged: {reason}. Delete that folder to start this "
-        "training again from its beginning, or use --force to redo the run."
+        "training again from its beginning, or use --force to redo the whole run."
     )

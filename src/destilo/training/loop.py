@@ -386,7 +386,8 @@ class _Loop:
             self.state.best_value, self.state.best_step = value, self.state.step
             self.state.best_metrics, self.state.stale = metrics, 0
             if self.accelerator.is_main_process:
-                save_best(self.accelerator.unwrap_model(self.model), self.checkpoints)
+                plain = self.accelerator.unwrap_model(self.model)
+                save_best(plain, folder=self.checkpoints, state=self.state)
         else:
             self.state.stale += 1
         self._log({"step": self.state.step, "validation": metrics, "best": improved})
@@ -408,7 +409,8 @@ class _Loop:
         self.accelerator.wait_for_everyone()
         plain = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if self.state.best_step:
-            load_best(plain, self.checkpoints)
+            load_best(plain, folder=self.checkpoints, state=self.state)
+        self.accelerator.wait_for_everyone()  # the main process will remove what others read
         if self.settings.report_to != "none":
             self.accelerator.end_training()
         self.accelerator.free_memory()
