@@ -96,7 +96,7 @@ def squad(n: int, *, seed: int, unanswerable: bool = False) -> dict[str, Any]:
         missing = unanswerable and number % 3 == 0
         asked = next(name for name in _PEOPLE if name not in (one, two)) if missing else two
         answers = [] if missing else [{"text": other, "answer_start": context.rindex(other)}]
-        question = {
+        question: dict[str, Any] = {
             "id": f"{seed}-{number}",
             "question": f"¿Dónde vive {asked}?",
             "answers": answers,
@@ -110,7 +110,7 @@ def squad(n: int, *, seed: int, unanswerable: bool = False) -> dict[str, Any]:
 def _write_split(path: Path, kind: str, n: int, *, seed: int, unanswerable: bool) -> dict[str, Any]:
     if kind in ("ner", "pos"):
         write_conll(path, n, seed=seed, pos=kind == "pos")
-            scheme = "raw" if kind == "pos" else "auto"
+        scheme = "raw" if kind == "pos" else "auto"
         columns = {"tokens": 0, "tags": 1}
         return {"format": "conll", "path": str(path), "columns": columns, "scheme": scheme}
     if kind == "questions":
