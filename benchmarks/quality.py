@@ -5,8 +5,9 @@
 DIR of --data holds one folder a data set: ``conll2002-es/{train,dev,test}.txt`` (CoNLL columns:
 word, POS, entity), ``pos-es-ud/{train,dev,test}.txt`` (word, UPOS),
 ``parmex2022/{train,dev,test}.jsonl`` (sentence1, sentence2, label), ``qa-es/train.json``,
-``qa-es/dev_mlqa.json`` and ``xquad-es/xquad.es.json`` (SQuAD). --encoder is a pretrained encoder in Hugging Face layout. Every case is an ordinary Run, so
-what is finished is skipped when the command is typed again. The table is in summary.md.
+``qa-es/dev_mlqa.json`` and ``xquad-es/xquad.es.json`` (SQuAD). --encoder is a pretrained encoder
+in Hugging Face layout. Every case is an ordinary Run, so what is finished is skipped when the
+command is typed again. The table is in summary.md.
 """
 
 from __future__ import annotations
