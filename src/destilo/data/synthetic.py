@@ -22,7 +22,7 @@ from itertools import groupby
 from pathlib import Path
 
 from destilo.data.synthetic_facts import TOPICS
-from destilo.data.synthetic_names import SPLIT_SHARES, Kind, draw_name
+from destilo.data.synthetic_names import SPLIT_SHARES, Gender, Kind, Name, draw_name
 from destilo.data.synthetic_topics import Sentence, Topic, Value, render
 from destilo.data.synthetic_values import FIRST_YEARS, FORMS, Draw
 from destilo.errors import DataError, suggest
@@ -43,6 +43,10 @@ class Difficulty:
             these make a model compare names; the others are told apart by their verb.
         paraphrases: How many wordings of a sentence or question are in use, plain ones first.
             With one wording, question and sentence share their verb.
+        nouns: How often a subject goes by its common noun: "la villa" in the text once it has
+            been named, "la villa de Bordilera" in a question; else by its name alone. The two
+            subjects of an article have different nouns, and words that occur everywhere are
+            matched long before names that were never seen.
         ellipsis: Chance to leave the subject out right after a sentence about it.
         questions: Questions asked of each article. Several questions on one text
             teach a model to read the question.
@@ -52,6 +56,7 @@ class Difficulty:
     other_facts: int = 3
     shared_relations: int = 2
     paraphrases: int = 3
+    nouns: float = 1.0
     ellipsis: float = 0.3
     questions: int = 3
 
@@ -129,12 +134,19 @@ def _squad_question(row: QuestionRow) -> dict[str, object]:
 class _Subject:
     topic: Topic
     name: Value
-    noun: str
+    noun: Value
+    full: Value
     facts: Mapping[str, Value]
 
-    @property
-    def slots(self) -> dict[str, Value]:
-        return {**self.facts, "S": self.name, "the": Value(self.noun, self.name.form)}
+    def slots(self, *, bare: bool = False, known: bool = False) -> dict[str, Value]:
+        """What fills the slots of a template.
+
+        Args:
+            bare: ``{S}`` is the name alone.
+            known: The subject has been named before, so that its noun alone will do.
+        """
+        the = self.noun if known else self.full
+        return {**self.facts, "S": self.name if bare else the, "the": the}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,16 +209,25 @@ def _invent(
     """Make up a subject; ``taken`` gathers what the article has used already."""
     name = draw_name(topic.subject, split, rng, taken=taken)
     taken.add(name.key)
-    noun, gender = "", name.gender
-    if topic.nouns:
-        word, gender = rng.choice(topic.nouns)
-        noun = f"{'la' if gender == 'f' else 'el'} {word}{topic.link}{name.text}"
+    noun, gender = rng.choice(_nouns_for(name, topic, taken))
+    taken.add(noun)
+    form = FORMS[gender]
+    the = f"{('el', 'la')[form]} {noun}"
     draw = Draw(topic, gender, rng.randint(*FIRST_YEARS[topic.subject]), split, rng)
     facts: dict[str, Value] = {}
     for relation in relations:
         key, facts[relation] = draw.value(relation, topic.relations[relation].kind, taken)
         taken.add(key)
-    return _Subject(topic, Value(name.text, FORMS[gender]), noun, facts)
+    full = Value(f"{the}{topic.link}{name.text}", form)
+    return _Subject(topic, Value(name.text, form), Value(the, form), full, facts)
+
+
+def _nouns_for(name: Name, topic: Topic, taken: set[str]) -> list[tuple[str, Gender]]:
+    """The common nouns that fit a name; a person's trade has the person's gender."""
+    free = [noun for noun in topic.nouns if noun[0] not in taken]
+    if topic.subject is Kind.PERSON:
+        return [noun for noun in free if noun[1] == name.gender]
+    return free
 
 
 def _tell(
@@ -219,9 +240,13 @@ def _tell(
     text = ""
     facts: list[_Fact] = []
     before: _Said | None = None
+    named: list[_Subject] = []
     for subject, sentence in [first, *told]:
         now = _say(subject, sentence, before, rng, difficulty)
-        words, starts = render(now.template, subject.slots)
+        known = subject in named
+        bare = known and rng.random() >= difficulty.nouns
+        words, starts = render(now.template, subject.slots(bare=bare, known=known))
+        named.append(subject)
         if now.lead == _AND:
             text = text[:-1] + now.lead
         else:
@@ -312,7 +337,8 @@ def _ask(
     for fact in rng.sample(article.askable(), difficulty.questions):
         relation = fact.subject.topic.relations[fact.relation]
         wording = rng.choice(relation.questions[: difficulty.paraphrases])
-        question, _ = render(wording, fact.subject.slots)
+        bare = rng.random() >= difficulty.nouns
+        question, _ = render(wording, fact.subject.slots(bare=bare))
         answers: tuple[Answer, ...] = (fact.answer,)
         if rng.random() < unanswerable:
             question, answers = open_questions.pop(), ()
@@ -332,7 +358,7 @@ def _open_questions(article: _Article, rng: random.Random, difficulty: Difficult
         for name, relation in subject.topic.relations.items():
             for wording in relation.questions[: difficulty.paraphrases]:
                 if name not in known and f"{{{name}:" not in wording:
-                    question, _ = render(wording, subject.slots)
+                    question, _ = render(wording, subject.slots())
                     questions.append((name in stated, rng.random(), question))
                     break
     return [question for *_, question in sorted(questions)]

@@ -6,9 +6,9 @@ remote one last; the module is long because it is a table.
 
 from __future__ import annotations
 
-from destilo.data.synthetic_names import Kind
+from destilo.data.synthetic_names import Gender, Kind
 from destilo.data.synthetic_topics import Relation, Sentence, Topic
-from destilo.data.synthetic_values import FIRM_GOODS, TOWN_GOODS
+from destilo.data.synthetic_values import COLLECTED_GOODS, FIRM_GOODS, TOWN_GOODS
 
 
 def _said(subject: str, predicate: str) -> Sentence:
@@ -16,9 +16,22 @@ def _said(subject: str, predicate: str) -> Sentence:
     return Sentence(f"{subject} {predicate}", predicate)
 
 
+def _trades(*pairs: str) -> tuple[tuple[str, Gender], ...]:
+    """The masculine and feminine form of every trade."""
+    return tuple(noun for pair in pairs for noun in zip(pair.split(), _GENDERS, strict=True))
+
+
+_GENDERS: tuple[Gender, Gender] = ("m", "f")
+
 TOWN = Topic(
     subject=Kind.TOWN,
-    nouns=(("villa", "f"), ("ciudad", "f"), ("localidad", "f"), ("municipio", "m")),
+    nouns=(
+        ("villa", "f"),
+        ("ciudad", "f"),
+        ("localidad", "f"),
+        ("municipio", "m"),
+        ("pueblo", "m"),
+    ),
     link=" de ",
     goods=TOWN_GOODS,
     relations={
@@ -161,6 +174,21 @@ TOWN = Topic(
 
 PERSON = Topic(
     subject=Kind.PERSON,
+    nouns=_trades(
+        "arquitecto arquitecta",
+        "botánico botánica",
+        "cartógrafo cartógrafa",
+        "cocinero cocinera",
+        "escultor escultora",
+        "fotógrafo fotógrafa",
+        "ingeniero ingeniera",
+        "librero librera",
+        "médico médica",
+        "periodista periodista",
+        "pintor pintora",
+        "relojero relojera",
+    ),
+    goods=COLLECTED_GOODS,
     exclusive=(frozenset({"born", "birthday"}),),
     relations={
         "born": Relation(
@@ -199,13 +227,12 @@ PERSON = Topic(
                 "¿Cuál es el año de la muerte de {S}?",
             ),
         ),
-        "trade": Relation(
-            Kind.TRADE,
+        "collection": Relation(
+            Kind.GOODS,
             (
-                "¿De qué trabajó {S}?",
-                "¿Qué profesión tenía {S}?",
-                "¿A qué se dedicaba {S}?",
-                "¿Cómo se ganó la vida {S}?",
+                "¿Qué coleccionaba {S}?",
+                "¿De qué era la colección de {S}?",
+                "¿Qué reunía {S} en su colección?",
             ),
         ),
         "studied": Relation(
@@ -273,9 +300,9 @@ PERSON = Topic(
         _said("{S}", "murió en {died}"),
         _said("{S}", "falleció en {died}"),
         _said("{S}", "murió en el año {died}"),
-        _said("{S}", "trabajó como {trade}"),
-        _said("{S}", "fue {trade} de profesión"),
-        _said("{S}", "se ganó la vida como {trade}"),
+        _said("{S}", "coleccionaba {collection}"),
+        Sentence("la colección de {S} era de {collection}", "su colección era de {collection}"),
+        _said("{S}", "reunía {collection} en su colección"),
         _said("{S}", "estudió en {studied}"),
         _said("{S}", "estudió en {studied} con {teacher}"),
         _said("{S}", "se formó en {studied}"),
@@ -300,14 +327,22 @@ PERSON = Topic(
 
 FIRM = Topic(
     subject=Kind.FIRM,
-    nouns=(("empresa", "f"), ("compañía", "f"), ("firma", "f")),
+    nouns=(
+        ("empresa", "f"),
+        ("compañía", "f"),
+        ("firma", "f"),
+        ("sociedad", "f"),
+        ("marca", "f"),
+        ("grupo", "m"),
+        ("consorcio", "m"),
+    ),
     goods=FIRM_GOODS,
     relations={
         "founded": Relation(
             Kind.TIME,
             (
                 "¿En qué año se fundó {the}?",
-                "¿Cuándo fue fundada {the}?",
+                "¿Cuándo fue {S:fundado|fundada} {the}?",
                 "¿De qué año data la fundación de {S}?",
                 "¿Cuándo nació {the}?",
             ),
@@ -379,8 +414,8 @@ FIRM = Topic(
         ),
     },
     sentences=(
-        _said("{the}", "fue fundada en {founded}"),
-        _said("{the}", "fue fundada en {founded} por {founder}"),
+        _said("{the}", "fue {S:fundado|fundada} en {founded}"),
+        _said("{the}", "fue {S:fundado|fundada} en {founded} por {founder}"),
         _said("{the}", "se fundó en el año {founded}"),
         Sentence("la fundación de {S} data de {founded}", "su fundación data de {founded}"),
         Sentence("{founder} fundó {the} en {founded}"),

@@ -38,7 +38,6 @@ class Kind(StrEnum):
     DAY = "day"
     NUMBER = "number"
     GOODS = "goods"
-    TRADE = "trade"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """How the synthetic encyclopaedia is worded: templates, and what agreement asks of them.
 
-Templates hold slots. ``{S}`` is the subject's name, ``{the}`` the name with its common noun
-("la villa de Bordilera", "la empresa Tardomat"), any other slot the value of that relation.
+Templates hold slots. ``{the}`` is the subject with its common noun ("el pueblo de Bordilera", "la
+pintora Inés Moldosa"; "el pueblo" once it is known), ``{S}`` the same or the bare name, any other
+slot the value of that relation. "de el" and "a el" become "del" and "al".
 ``{slot:a|b}`` is no value but an inflection: by gender (masculine|feminine) of the subject
 or of a person, by number (singular|plural) of goods. A sentence may state several relations
 at once. Sentences start in lower case; whoever joins them capitalises. In every list
@@ -10,6 +11,7 @@ the plain wording comes first and the remote one last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
@@ -62,7 +64,7 @@ class Topic:
 
     Attributes:
         subject: What its subjects are called by.
-        nouns: Common nouns with gender for ``{the}``; empty where there is no such form.
+        nouns: Common nouns with gender for ``{the}``. A person's agrees with the person.
         link: What stands between noun and name in ``{the}``.
         exclusive: Pairs of relations that one subject never has both of.
         goods: What its subjects make.
@@ -71,10 +73,13 @@ class Topic:
     subject: Kind
     relations: Mapping[str, Relation]
     sentences: tuple[Sentence, ...]
-    nouns: tuple[tuple[str, Gender], ...] = ()
+    nouns: tuple[tuple[str, Gender], ...]
     link: str = " "
     exclusive: tuple[frozenset[str], ...] = ()
     goods: tuple[str, ...] = ()
+
+
+_CONTRACTED = re.compile(r"\b(?:de|a) $")
 
 
 def render(template: str, slots: Mapping[str, Value]) -> tuple[str, dict[str, int]]:
@@ -86,6 +91,9 @@ def render(template: str, slots: Mapping[str, Value]) -> tuple[str, dict[str, in
         if slot and forms:
             text += forms.split("|")[slots[slot].form]
         elif slot:
+            if slots[slot].text.startswith("el ") and _CONTRACTED.search(text):
+                text = text[:-1] + "l " + slots[slot].text.removeprefix("el ")
+                continue
             starts[slot] = len(text)
             text += slots[slot].text
     return text, {slot: start for slot, start in starts.items() if slot not in ("S", "the")}

@@ -27,27 +27,10 @@ SINGULAR_GOODS = frozenset(
         "|",
     )
 )
-TRADES: tuple[tuple[str, str], ...] = (
-    ("arquitecto", "arquitecta"),
-    ("botánico", "botánica"),
-    ("químico", "química"),
-    ("cartógrafo", "cartógrafa"),
-    ("carpintero", "carpintera"),
-    ("cocinero", "cocinera"),
-    ("farmacéutico", "farmacéutica"),
-    ("fotógrafo", "fotógrafa"),
-    ("ingeniero", "ingeniera"),
-    ("jardinero", "jardinera"),
-    ("librero", "librera"),
-    ("médico", "médica"),
-    ("panadero", "panadera"),
-    ("periodista", "periodista"),
-    ("pianista", "pianista"),
-    ("pintor", "pintora"),
-    ("relojero", "relojera"),
-    ("traductor", "traductora"),
-    ("veterinario", "veterinaria"),
-    ("escultor", "escultora"),
+COLLECTED_GOODS: tuple[str, ...] = words(
+    "sellos|monedas|mariposas|conchas|minerales|mapas|abanicos|relojes|grabados|muñecas|"
+    "campanas|llaves|fósiles|caracolas|máscaras|sombreros|postales|teteras|barajas|bastones",
+    "|",
 )
 MONTHS = words(
     "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre"
@@ -87,9 +70,6 @@ class Draw:
         if kind is Kind.NUMBER:
             text = self._number(relation)
             return text, Value(text)
-        if kind is Kind.TRADE:
-            forms = rng.choice(TRADES)
-            return forms[0], Value(forms[FORMS[self.gender]])
         if kind is Kind.GOODS:
             text = rng.choice(self.topic.goods)
             return text, Value(text, int(text not in SINGULAR_GOODS))
@@ -109,5 +89,5 @@ class Draw:
     def _number(self, relation: str) -> str:
         if relation == "staff":
             return str(self.rng.randint(4, 490) * 10)
-        number = self.rng.randint(12, 899) * 100
+        number = self.rng.randint(12, 299) * 100
         return f"{number:,}".replace(",", ".") if number >= 10_000 else str(number)
