@@ -78,7 +78,8 @@ def tiny_model(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.eval()
+    model.eval()
+    return model
 
 
 def some_inputs(*, vocab_size: int = 60, batch: int = 3, length: int = 14) -> dict[str, Tensor]:

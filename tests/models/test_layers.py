@@ -1,6 +1,7 @@
 """Which layers are kept, and that a cut model is the teacher's own layers and nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,9 +130,12 @@ def test_modernbert_keeps_the_kind_of_attention_of_each_layer() -> None:
 
 def test_modernbert_folds_the_norm_that_a_first_layer_lacks() -> None:
     """On inputs that are normed already, the folded layer is the layer that it was."""
-    teacher = tiny_model("modernbert").to(torch.float64)
-    student = cut_layers(teacher, (3,)).to(torch.float64)
-    layers = (teacher.base_model.layers[2], student.base_model.layers[0])
+    teacher = tiny_model("modernbert").double()
+    student = cut_layers(teacher, (3,)).double()
+    layers: Any = (
+        teacher.get_submodule("model.layers.2"),
+        student.get_submodule("model.layers.0"),
+    )
     hidden = torch.nn.functional.layer_norm(torch.randn(2, 5, 16, dtype=torch.float64), (16,))
     old, new = (layer.attn.Wqkv(layer.attn_norm(hidden)) for layer in layers)
     assert torch.allclose(old, new, atol=1e-4)  # the norm's own epsilon
