@@ -132,7 +132,7 @@ def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> d
             {"term": "kl", "weight": 0.5, "temperature": 2.0},
             {"term": "labels", "weight": 0.5},
         ],
-        "evaluation": {"splits": ["test"]},
+        "evaluation": {"splits": _tests(problem)},
         "training": {
             "num_train_epochs": problem.student_epochs,
             # 32 rows a step; small micro-batches stay in the processor's cache.
@@ -144,6 +144,11 @@ def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> d
             "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
         },
     }
+
+
+def _tests(problem: Problem) -> list[str]:
+    test = problem.data["test"]
+    return ["test"] if "format" in test else [f"test-{name}" for name in test]
 
 
 def summarise(output: Path, only: list[str]) -> str:
