@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,29 +92,34 @@ class Case:
     layers: int
     seed: int
     own_tokenizer: bool = False
+    of: str = "teacher"
 
     @property
     def name(self) -> str:
-        kind = "bpe" if self.own_tokenizer else "same"
+        kind = "bpe" if self.own_tokenizer else "same" if self.of == "teacher" else self.of
         return f"{self.problem}-{self.layers}layers-{kind}-seed{self.seed}"
+
+    @property
+    def kind(self) -> str:
+        own = ", own 8k BPE" if self.own_tokenizer else ""
+        return f"{self.layers} layers of the {self.of}{own}"
 
 
 def cases(only: list[str]) -> Iterator[Case]:
     """The first case of a problem makes the teacher; the others use it."""
-    for problem in only:
-        yield Case(problem, 3, SEEDS[0])
-        if problem in ("ner", "qa"):
-            yield Case(problem, 3, SEEDS[0], own_tokenizer=True)
-            for seed in SEEDS[1:]:
-                yield Case(problem, 3, seed)
-        yield Case(problem, 2, SEEDS[0])
+    repeated = [problem for problem in only if problem in ("ner", "qa")]
+    yield from (Case(problem, 3, SEEDS[0]) for problem in only)
+    yield from (Case(problem, 3, SEEDS[0], of="encoder") for problem in only)
+    yield from (Case(problem, 3, SEEDS[0], own_tokenizer=True) for problem in repeated)
+    yield from (Case(problem, 3, seed) for seed in SEEDS[1:] for problem in repeated)
+    yield from (Case(problem, 2, SEEDS[0]) for problem in only)
 
 
 def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> dict[str, Any]:
     """The recipe of a case as a mapping."""
     first = Case(case.problem, 3, SEEDS[0])
     teacher: dict[str, Any] = {"model": str(output / first.name / "teacher")}
-    if case == first:
+    if case == first or case.of == "encoder":
         finetune = {"num_train_epochs": problem.teacher_epochs}
         teacher = {"model": str(encoder), "finetune": finetune}
     return {
@@ -126,6 +132,7 @@ def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> d
         "student": {
             "from": "layers",
             "layers": case.layers,
+            "of": case.of,
             "tokenizer": OWN_BPE if case.own_tokenizer else "teacher",
         },
         "objective": [
@@ -163,9 +170,8 @@ def summarise(output: Path, only: list[str]) -> str:
     lines = [_line(columns.split(",")), _line(["---"] * 3 + ["---:"] * 7)]
     groups: dict[tuple[str, str, str], list[dict[str, EvalResult]]] = {}
     for case in cases(only):
-        kind = f"{case.layers} layers" + (", own 8k BPE" if case.own_tokenizer else "")
         for split, models in _by_split(output / case.name).items():
-            groups.setdefault((case.problem, split, kind), []).append(models)
+            groups.setdefault((case.problem, split, case.kind), []).append(models)
     for (problem, split, kind), found in groups.items():
         teacher, student, plain = (
             [100 * models[name].main.value for models in found]
@@ -213,7 +219,10 @@ def main() -> None:
         )
         progress = TerminalProgress(error_console())
         progress.note(case.name, level="stage")
-        run(load_recipe(recipe), output=arguments.output / case.name, progress=progress)
+        folder = arguments.output / case.name
+        if case.of == "encoder" and not folder.exists():  # with the teacher that is there already
+            shutil.copytree(arguments.output / Case(case.problem, 3, SEEDS[0]).name, folder)
+        run(load_recipe(recipe), output=folder, progress=progress)
         write_text(arguments.output / "summary.md", summarise(arguments.output, arguments.only))
 
 
