@@ -169,7 +169,9 @@ def _check_evaluation(recipe: Recipe, findings: Findings) -> None:
     if evaluation.select_by is not None and evaluation.select_by not in metrics:
         message = suggest(evaluation.select_by, metrics, kind=f"metric of {recipe.task}")
         findings.error(("evaluation", "select_by"), message, "Name one of them.")
-    splits = ("validation", "test", *recipe.data.tests)  # `test` stands for all of them
+    tests = recipe.data.tests
+    every = ("test",) if tests and "test" not in tests else ()  # stands for all named ones
+    splits = ("validation", *every, *tests)
     for number, split in enumerate(evaluation.splits or ()):
         if split not in splits:
             message = suggest(split, splits, kind="split")
