@@ -111,7 +111,8 @@ def run(
     """Run every stage of a recipe: data, teacher, student, baseline, evaluation, profile, report.
 
     A finished stage is skipped; after an interruption the same command goes on where it was.
-    Several processes: accelerate launch --num_processes 2 -m destilo run RECIPE -o RUN.
+    Several processes, on GPUs or on the CPU alone: accelerate launch --multi_gpu
+    --num_processes 2 -m destilo run RECIPE -o RUN (without --multi_gpu, accelerate starts one).
     """
     result = _run(recipe, output, overrides, force=force, until="report", quiet=quiet)
     _show(result, as_json=as_json)

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from destilo import __version__
@@ -41,6 +40,7 @@ from destilo.teacher.alignment import AlignmentMode
 from destilo.teacher.source import LiveTeacher
 from destilo.training.checkpoint import clear_checkpoints
 from destilo.training.loop import TrainingJob, TrainingResult, Validate, planned_steps, train
+from destilo.training.processes import join_processes
 
 STAGES = ("data", "teacher", "student", "baseline", "evaluate", "profile", "report")
 _TOKENIZERS = "training/tokenizers"
@@ -108,7 +108,7 @@ class _Pipeline:
 
     def __init__(self, recipe: Recipe, output: Path, progress: Progress) -> None:
         self.recipe, self.progress = recipe, progress
-        self.processes = PartialState()
+        self.processes = join_processes()
         self.folder = Run(output, writable=self.processes.is_main_process)
         self.path = output
         self._inputs: Inputs | None = None
@@ -457,6 +457,7 @@ class _Pipeline:
             texts=lambda: texts(self.inputs.splits),
             texts_digest=self.inputs.learning_digest,
             max_length=self.recipe.max_length,
+            processes=self.processes,
         )
 
     # -- models --------------------------------------------------------------------------

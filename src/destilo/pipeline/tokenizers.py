@@ -28,6 +28,7 @@ class TokenizerStore:
         texts: Gives the training texts.
         texts_digest: Of these texts.
         max_length: Recorded in a new tokenizer.
+        processes: One of them trains, all of them read.
     """
 
     def __init__(
@@ -37,10 +38,11 @@ class TokenizerStore:
         texts: Callable[[], Iterable[str]],
         texts_digest: str,
         max_length: int,
+        processes: PartialState,
     ) -> None:
         self._folder, self._texts = folder, texts
         self._texts_digest, self._max_length = texts_digest, max_length
-        self._processes = PartialState()
+        self._processes = processes
 
     def make(self, choice: str | TokenizerSpec, *, model_type: str) -> PreTrainedTokenizerBase:
         """Load a tokenizer by its folder or name, or train one; every process must call this.

@@ -39,6 +39,7 @@ from destilo.training.checkpoint import (
     save_best,
     save_checkpoint,
 )
+from destilo.training.processes import join_processes
 
 Validate = Callable[[PreTrainedModel], Mapping[str, float]]
 
@@ -129,6 +130,7 @@ def global_batch_size(settings: TrainingSpec, *, processes: int = 1) -> int:
 def make_accelerator(settings: TrainingSpec, *, logging_dir: Path | None = None) -> Accelerator:
     """The device, the precision and the trackers that the settings ask for."""
     # The state is one per process and refuses a second precision; each training has its own.
+    join_processes()
     AcceleratorState._reset_state(reset_partial_state=False)
     trackers = None if settings.report_to == "none" else settings.report_to
     try:
