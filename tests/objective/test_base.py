@@ -100,7 +100,8 @@ def test_a_term_without_units_takes_no_part() -> None:
     assert counts == [0, N]
     loss = objective.loss(sums, counts)
     assert loss is not None
-    assert torch.allclose(loss, 0.5 * sums[1] / N)  # type: ignore[operator]  # not None here
+    assert sums[1] is not None
+    assert torch.allclose(loss, 0.5 * sums[1] / N)
     objective.require_finite(sums, step=1)
 
 
