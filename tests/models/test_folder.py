@@ -1,6 +1,7 @@
 """Model folders: what loads, what is refused and how it is said, and whole or nothing on disk."""
 
 import json
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -167,6 +168,13 @@ def test_a_new_head_is_new_whatever_the_encoder_did_before(
         assert heads_of(one, some_inputs())[0].shape[-1] == len(wanted)
 
 
+def test_classes_exclude_each_other_whatever_the_encoder_did_before(copy: Path) -> None:
+    change_config(copy, problem_type="multi_label_classification")
+    for new_head in (False, True):
+        model = load_model(str(copy), NER, labels=LABELS, new_head=new_head).model
+        assert model.config.problem_type is None
+
+
 def test_a_head_for_exactly_these_labels_is_kept(ner: Path) -> None:
     order = LABELS[::-1]
     fresh = load_model(str(ner), NER, labels=order, new_head=True).model
@@ -290,6 +298,23 @@ def test_a_save_that_fails_half_way_leaves_the_old_model(
     assert sorted(path.name for path in copy.parent.iterdir()) == [copy.name]
     for path in ner.iterdir():
         assert (copy / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_the_old_model(
+    ner: Path, copy: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """The weights' own library says it with an exception of its own."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot be written|File too large"):
+            save_model(
+                copy, model=tiny_model(vocab_size=len(tokenizer)), tokenizer=tokenizer, settings={}
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in copy.parent.iterdir()) == [copy.name]
+    assert (copy / "model.safetensors").read_bytes() == (ner / "model.safetensors").read_bytes()
 
 
 def test_a_first_save_that_fails_leaves_nothing(

@@ -139,6 +139,7 @@ def load_model(
     for key, value in (config_changes or {}).items():
         setattr(config, key, value)
     other_labels = new_head and sorted(label_names(config.id2label)) != sorted(labels)
+    config.problem_type = None  # classes exclude each other, whatever the encoder did before
     order = None
     if not labels:
         config.num_labels = 2  # start and end, also where the encoder tagged something before
