@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
 from destilo.data.batching import BatchPlan, share
-from destilo.errors import ModelError, TrainingError
+from destilo.errors import InputError, TrainingError
 from destilo.models.heads import run_model
 from destilo.objective.base import Objective
 from destilo.progress import Progress, Silent
@@ -128,23 +129,27 @@ def global_batch_size(settings: TrainingSpec, *, processes: int = 1) -> int:
 
 
 def make_accelerator(settings: TrainingSpec, *, logging_dir: Path | None = None) -> Accelerator:
-    """The device, the precision and the trackers that the settings ask for."""
+    """The device, the precision and the tracker that the settings ask for.
+
+    Raises:
+        InputError: If the tracker is not installed.
+    """
     # The state is one per process and refuses a second precision; each training has its own.
     join_processes()
     AcceleratorState._reset_state(reset_partial_state=False)
-    trackers = None if settings.report_to == "none" else settings.report_to
-    try:
-        return Accelerator(
-            mixed_precision="bf16" if settings.bf16 else "no",
-            log_with=trackers,
-            project_dir=str(logging_dir) if logging_dir else None,
-            step_scheduler_with_optimizer=False,
+    tracker = None if settings.report_to == "none" else settings.report_to
+    if tracker is not None and find_spec(tracker) is None:
+        package = '"destilo[tracking]"' if tracker == "tensorboard" else tracker
+        raise InputError(
+            f"training.report_to is '{tracker}', which is not installed. Install it (pip install "
+            f"{package}) or set training.report_to to none."
         )
-    except (ImportError, ValueError) as error:
-        raise ModelError(
-            f"training.report_to is '{settings.report_to}', which cannot be used: {error}. "
-            f"Install it (pip install {settings.report_to}) or set report_to to none."
-        ) from error
+    return Accelerator(
+        mixed_precision="bf16" if settings.bf16 else "no",
+        log_with=tracker,
+        project_dir=str(logging_dir) if logging_dir else None,
+        step_scheduler_with_optimizer=False,
+    )
 
 
 def train(job: TrainingJob, progress: Progress | None = None) -> TrainingResult:
@@ -381,9 +386,7 @@ class _Loop:
         broadcast_object_list(measured)
         metrics: dict[str, float] = measured[0]
         value = metrics[self.job.select_by]
-        better_when_lower = self.job.select_by == "validation_loss"
-        best = self.state.best_value
-        improved = best is None or (value < best if better_when_lower else value > best)
+        improved = self._is_better(value)
         if improved:
             self.state.best_value, self.state.best_step = value, self.state.step
             self.state.best_metrics, self.state.stale = metrics, 0
@@ -402,6 +405,12 @@ class _Loop:
         )
         save_checkpoint(self.accelerator, folder=self.checkpoints, state=self.state)
         return self._out_of_patience()
+
+    def _is_better(self, value: float) -> bool:
+        best = self.state.best_value
+        if best is None or math.isnan(best):  # nothing compares with NaN
+            return True
+        return value < best if self.job.select_by == "validation_loss" else value > best
 
     def _out_of_patience(self) -> bool:
         patience = self.settings.early_stopping_patience
