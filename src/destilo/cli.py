@@ -447,10 +447,10 @@ def _show(result: Any, *, as_json: bool) -> None:
 
 def _summary_table(split: str, rows: Sequence[SummaryRow]) -> Table:
     metrics = list(rows[0].scores)[:2]
-    columns = ["model", *(f"{name} [95% interval]" for name in metrics)]
+    columns = ["model", *(f"{name} [95%]" for name in metrics)]
     profiled = any(row.profile for row in rows)
     if profiled:
-        columns += ["parameters", "MACs", "ms (p50)", "speed-up"]
+        columns += ["params", "MACs", "ms p50", "speed"]
     cells = []
     for row in rows:
         line = [row.label, *(_percent(row.scores[name]) for name in metrics)]
@@ -470,7 +470,7 @@ def _summary_table(split: str, rows: Sequence[SummaryRow]) -> Table:
 
 
 def _percent(score: Score) -> str:
-    return f"{100 * score.value:.2f} [{100 * score.low:.2f}, {100 * score.high:.2f}]"
+    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
 def _speed(row: SummaryRow) -> list[str]:

@@ -32,6 +32,15 @@ _UNWRITABLE = (
     errno.ENAMETOOLONG,
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SIGNS_OF_FULL = (
+    f"os error {errno.ENOSPC}",  # safetensors
+    f"os error {errno.EDQUOT}",
+    "No space left",
+    "unexpected pos",  # torch
+    "iostream error",
+    "PytorchStreamWriter failed",
+)
+"""What libraries that do not raise ``OSError`` say when they cannot write on."""
 
 
 def digest(value: Any) -> str:
@@ -100,7 +109,10 @@ class Run:
         self.writable = writable
         if writable:
             with reported_io(path):
-                path.mkdir(parents=True, exist_ok=True)
+                try:
+                    path.mkdir(parents=True, exist_ok=True)
+                except FileNotFoundError as error:  # a place that takes no folders, such as /proc
+                    raise PermissionError(errno.EPERM, error.strerror, str(path)) from error
                 probe = path / ".writable"
                 probe.touch()
                 probe.unlink()
@@ -207,12 +219,22 @@ def reported_io(path: Path) -> Iterator[None]:
             raise InputError(
                 f"{where} cannot be written: {error.strerror}. Choose another folder with -o."
             ) from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DestiloError(
-                f"The disk is full while writing {where}. Free some space and type the same "
-                "command again: finished stages are kept, training goes on from its checkpoint."
-            ) from error
+        if error.errno in _FULL:
+            raise DestiloError(_full(where)) from error
         raise
+    except Exception as error:
+        if isinstance(error, DestiloError) or not any(
+            sign in str(error) for sign in _SIGNS_OF_FULL
+        ):
+            raise
+        raise DestiloError(_full(path)) from error
+
+
+def _full(where: object) -> str:
+    return (
+        f"The disk is full while writing {where}. Free some space and type the same command "
+        "again: finished stages are kept, training goes on from its checkpoint."
+    )
 
 
 @contextmanager

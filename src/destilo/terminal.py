@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -106,7 +107,9 @@ class TerminalProgress:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A plain table: figures to the right, words to the left, nothing cut off."""
     lines = [list(row) for row in rows]
-    result = Table(title=title, title_justify="left", title_style="bold")
+    result = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False
+    )
     for number, column in enumerate(columns):
         figures = all(not line[number] or line[number][0] in "+-0123456789" for line in lines)
         result.add_column(column, justify="right" if figures else "left", overflow="fold")

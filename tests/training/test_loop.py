@@ -317,7 +317,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(
     one = job(tmp_path)
     before = weights(one.model)
     head = one.model.get_parameter("classifier.weight")
-    hook = head.register_hook(lambda grad: grad * float("inf"))
+    hook = head.register_hook(lambda grad: grad * float("inf"))  # type: ignore[no-untyped-call]  # torch's own
     with pytest.raises(TrainingError, match=r"step 1 .*labels.*learning_rate"):
         train(one)
     hook.remove()

@@ -1,7 +1,6 @@
 """Killed at any moment, the same command again ends with the same weights and the same log."""
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -268,7 +267,12 @@ def test_ctrl_c_says_one_line_and_can_be_taken_up(tmp_path: Path) -> None:
         "-q",
     ]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell that starts the tests in the background may have switched the signal off
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list((tmp_path / "run").glob("training/*/log.jsonl")):
         assert process.poll() is None
