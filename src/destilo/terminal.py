@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -108,7 +107,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     """A plain table: figures to the right, words to the left, nothing cut off."""
     lines = [list(row) for row in rows]
     result = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
     )
     for number, column in enumerate(columns):
         figures = all(not line[number] or line[number][0] in "+-0123456789" for line in lines)
