@@ -34,9 +34,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="destilo",
     help="Distil a large transformer encoder into a small, fast model for one task, and prove "
-    "that it is good.\n\nStart with [bold]destilo demo[/], then [bold]destilo copy ner-es "
-    "mine.yaml[/], edit it, [bold]destilo check mine.yaml[/], [bold]destilo run mine.yaml "
-    "-o runs/mine[/].",
+    "that it is good.\n\n"
+    "[bold]destilo demo[/]                          see it work: minutes, no network\n"
+    "[bold]destilo copy ner-es mine.yaml[/]         start a recipe of your own, then edit it\n"
+    "[bold]destilo check mine.yaml[/]               find mistakes before anything is loaded\n"
+    "[bold]destilo run mine.yaml -o runs/mine[/]    train, distil, measure, report\n"
+    "[bold]destilo predict runs/mine --text ...[/]  use the model",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -87,10 +90,11 @@ def demo(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run the whole pipeline on the embedded Spanish data: minutes, no network.
+    """See the whole pipeline work: embedded Spanish data, minutes, no network.
 
-    Trains a small question-answering teacher from nothing on an invented encyclopaedia, distils
-    a student, trains the same student without distillation, and compares all three.
+    Trains a small question-answering teacher from nothing on an invented
+    encyclopaedia, distils a student, trains the same student without distillation,
+    and compares all three.
     """
     result = _run("demo", output, overrides, force=force, until="report", quiet=quiet)
     _show(result, as_json=as_json)
@@ -108,11 +112,17 @@ def run(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run every stage of a recipe: data, teacher, student, baseline, evaluation, profile, report.
+    """Run a recipe from start to finish into a run folder.
 
-    A finished stage is skipped; after an interruption the same command goes on where it was.
-    Several processes, on GPUs or on the CPU alone: accelerate launch --multi_gpu
-    --num_processes 2 -m destilo run RECIPE -o RUN (without --multi_gpu, accelerate starts one).
+    Stages: data, teacher, student, baseline, evaluate, profile, report.
+    A finished stage is skipped; after Ctrl-C or a crash the same command goes on.
+
+    destilo run demo -o runs/demo
+    destilo run mine.yaml -o runs/mine --set training.seed=7
+
+    Several processes, on GPUs or on a CPU (where accelerate needs --multi_gpu too):
+
+    accelerate launch --multi_gpu --num_processes 2 -m destilo run mine.yaml -o ...
     """
     result = _run(recipe, output, overrides, force=force, until="report", quiet=quiet)
     _show(result, as_json=as_json)
@@ -126,7 +136,7 @@ def train(
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run the stages up to the trained models, without measuring them."""
+    """Train the models of a recipe, without measuring them."""
     _run(recipe, output, overrides, force=force, until="baseline", quiet=quiet)
 
 
@@ -139,7 +149,7 @@ def evaluate(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run the stages up to the evaluation: scores with intervals, every prediction on file."""
+    """Run up to the evaluation: scores with intervals, every prediction on file."""
     result = _run(recipe, output, overrides, force=force, until="evaluate", quiet=quiet)
     _show(result, as_json=as_json)
 
@@ -153,7 +163,7 @@ def profile(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run the stages up to the profile: parameters, MACs, size, latency, memory."""
+    """Run up to the profile: parameters, MACs, size, latency, memory."""
     result = _run(recipe, output, overrides, force=force, until="profile", quiet=quiet)
     _show(result, as_json=as_json)
 
@@ -168,9 +178,13 @@ def report(
         typer.Option("--output", "-o", help="Where a comparison of several runs is written."),
     ] = None,
 ) -> None:
-    """Write report.md and the quality-speed picture from a run's files alone.
+    """Write the report of a run, or one table over several runs.
 
-    With several runs: one table over all of them, seeds of the same recipe as mean and spread.
+    It reads a run's files alone: no model is loaded. Seeds of the same recipe
+    become a mean and its spread.
+
+    destilo report runs/mine
+    destilo report runs/seed-1 runs/seed-2 runs/seed-3 -o comparison.md
     """
     from destilo.report import build_report, combine_runs
     from destilo.runs import reported_io, write_text
@@ -202,7 +216,7 @@ def list_things(
     ] = "recipes",
     as_json: JsonOption = False,
 ) -> None:
-    """List tasks, shipped recipes or loss terms."""
+    """List shipped recipes, tasks or loss terms."""
     from destilo.recipe.catalogue import list_tasks, list_terms, shipped_recipes
 
     if what == "tasks":
@@ -226,10 +240,13 @@ def _joined(value: str | Sequence[str]) -> str:
 
 @app.command()
 def copy(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name.")],
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name.", metavar="RECIPE")],
     target: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
 ) -> None:
-    """Copy a shipped recipe, comments and all, to a file of your own."""
+    """Copy a shipped recipe, comments and all, to a file of your own.
+
+    destilo copy ner-es mine.yaml
+    """
     from destilo.recipe.catalogue import copy_recipe
     from destilo.runs import reported_io
 
@@ -244,7 +261,11 @@ def check(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a recipe before anything is loaded: keys, values, files, impossible combinations."""
+    """Check a recipe before anything is loaded.
+
+    Looks at keys, values, files and combinations that cannot work; each problem
+    comes with its file, line and remedy. Leaves with 2 if there is an error.
+    """
     from destilo.recipe.check import check_recipe
     from destilo.recipe.load import load_recipe
 
@@ -296,11 +317,17 @@ def predict(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows at a time.")] = 32,
 ) -> None:
-    """Predict from arguments, a JSON-lines file or standard input; JSON lines come out.
+    """Predict with a trained model; JSON lines come out.
 
-    Question answering: --question ... --context ...; tagging: --text ...; pairs: --text ...
-    --text-pair .... Files hold one object a line with the keys question and context, tokens or
-    text, text and text_pair.
+    destilo predict runs/qa --question "¿Dónde nació?" --context "Nació en Jaca."
+    destilo predict runs/ner --text "Inés vive en Jaca."
+    destilo predict runs/pairs --text "Llueve." --text-pair "Está lloviendo."
+    destilo predict runs/ner --input rows.jsonl --output tags.jsonl
+    cat rows.jsonl | destilo predict runs/ner
+
+    A file, or standard input, holds one JSON object a line with the same keys:
+    question and context; text, or tokens (a list); text and, for pairs, text_pair.
+    An id is passed on.
     """
     from destilo.predict import Predictor
     from destilo.runs import reported_io
@@ -550,7 +577,7 @@ def main() -> NoReturn:
 def _main(arguments: Sequence[str], *, debug: bool) -> int:
     console = error_console()
     try:
-        code = int(app(args=list(arguments), standalone_mode=False) or 0)
+        code = int(app(args=list(arguments), prog_name="destilo", standalone_mode=False) or 0)
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
         return code

@@ -116,7 +116,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     )
     for number, column in enumerate(columns):
         figures = all(not line[number] or line[number][0] in "+-0123456789" for line in lines)
-        result.add_column(column, justify="right" if figures else "left", overflow="fold")
+        result.add_column(
+            column,
+            justify="right" if figures else "left",
+            overflow="fold",
+            no_wrap=number == 0,  # a name that is broken cannot be copied
+        )
     for row in lines:
         result.add_row(*map(escape, row))
     return result
