@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -120,9 +121,9 @@ def run(
     destilo run demo -o runs/demo
     destilo run mine.yaml -o runs/mine --set training.seed=7
 
-    Several processes, on GPUs or on a CPU (where accelerate needs --multi_gpu too):
+    Several processes, on GPUs or on a CPU (--multi_gpu is for both):
 
-    accelerate launch --multi_gpu --num_processes 2 -m destilo run mine.yaml -o ...
+    accelerate launch --multi_gpu --num_processes 2 -m destilo run ...
     """
     result = _run(recipe, output, overrides, force=force, until="report", quiet=quiet)
     _show(result, as_json=as_json)
@@ -326,7 +327,7 @@ def predict(
     cat rows.jsonl | destilo predict runs/ner
 
     A file, or standard input, holds one JSON object a line with the same keys:
-    question and context; text, or tokens (a list); text and, for pairs, text_pair.
+    question and context; text, or tokens (a list); text and text_pair.
     An id is passed on.
     """
     from destilo.predict import Predictor
@@ -367,11 +368,15 @@ def predict(
             sys.stdout.write(line)
             sys.stdout.flush()
         return
+    partial = output.with_name(f".{output.name}.partial")
     with reported_io(output):
-        partial = output.with_name(f".{output.name}.partial")
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.writelines(lines)
-        partial.replace(output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("w", encoding="utf-8") as stream:
+                stream.writelines(lines)
+            partial.replace(output)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _row(predictor: Any, values: Mapping[str, Any], *, where: str, number: int) -> Any:
@@ -398,16 +403,18 @@ def _json_lines(path: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 @contextmanager
 def _opened(path: Path | None) -> Iterator[Iterator[str]]:
-    if path is None or str(path) == "-":
-        yield iter(sys.stdin)
-        return
+    standard = path is None or str(path) == "-"
+    name = "standard input" if standard else str(path)
     try:
+        if path is None or standard:
+            yield TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
+            return
         with path.open(encoding="utf-8-sig") as stream:
             yield iter(stream)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist.") from None
-    except (IsADirectoryError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a text file in UTF-8: {error}.") from error
+        raise InputError(f"{name} does not exist.") from None
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise InputError(f"{name} is not a text file in UTF-8: {error}.") from error
 
 
 # -- shared ----------------------------------------------------------------------------------
@@ -586,7 +593,7 @@ def _main(arguments: Sequence[str], *, debug: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         console.print("interrupted; the same command goes on where this stopped", highlight=False)
         return 1
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the reader went away; the parser exits on that
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except DestiloError as error:
