@@ -275,5 +275,6 @@ def test_synthetic_rows_come_from_a_seed() -> None:
     split = read_split("train", **asked, synthetic=options)
     assert split == read_split("train", **asked, synthetic=options)
     assert len(split) == 5
-    with pytest.raises(DataError, match="need a `seed`"):
-        read_split("train", **asked)
+    assert read_split("train", **asked, synthetic={"size": 5}) == split
+    with pytest.raises(DataError, match="`seed` and `size` must be whole numbers"):
+        read_split("train", **asked, synthetic={"seed": "7"})

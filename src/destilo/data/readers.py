@@ -261,13 +261,13 @@ def _read_questions(source: _Source) -> tuple[QuestionRow, ...]:
 
 
 def _synthetic(source: _Source) -> tuple[QuestionRow, ...]:
-    from destilo.data.synthetic import synthetic_rows
+    from destilo.data.synthetic import DEFAULT_SEED, synthetic_rows
 
     options = dict(source.synthetic or {})
     split = str(options.get("split") or source.name.partition("-")[0])
-    seed, size = options.get("seed"), options.get("size")
+    seed, size = options.get("seed", DEFAULT_SEED), options.get("size")
     if not (isinstance(seed, int) and (size is None or isinstance(size, int))):
-        raise DataError(f"data.{source.name}: synthetic data need a `seed`, a whole number.")
+        raise DataError(f"data.{source.name}: `seed` and `size` must be whole numbers.")
     return synthetic_rows(split, seed=seed, size=size)[: source.limit]
 
 

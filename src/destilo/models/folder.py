@@ -333,3 +333,8 @@ def describe(error: Exception) -> str:
     if not isinstance(error, OSError | ValueError | RuntimeError | StrictDataclassError):
         text = f"{type(error).__name__}: {text}"
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def move_to(model: torch.nn.Module, device: torch.device) -> None:
+    """Move a model to a device."""
+    model.to(device)

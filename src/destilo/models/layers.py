@@ -36,6 +36,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "xlm-roberta": _BERT_LIKE,
     "camembert": _BERT_LIKE,
     "electra": _BERT_LIKE,
+    "roformer": _BERT_LIKE,
     "deberta-v2": _BERT_LIKE,
     "distilbert": Architecture("transformer.layer", count_key="n_layers"),
     "albert": Architecture(None),

@@ -47,7 +47,7 @@ class StageKeys:
             "data": [everything, recipe.data.leak_check],
             "teacher": [learning, [one for one in self._teachers if one["finetune"]]],
             "student": [made, objective],
-            "baseline": [made],
+            "baseline": [made, recipe.evaluation.baseline_from],
             "evaluate": [everything, made, objective, recipe.evaluation.model_dump(mode="json")],
             "profile": [
                 made,

@@ -17,7 +17,13 @@ from destilo import __version__
 from destilo.errors import InputError, ModelError
 from destilo.evaluation import Evaluated, evaluate_model, measure_fidelity, predict_heads
 from destilo.figures import plot_training
-from destilo.models.folder import LoadedModel, load_model, read_settings, save_model
+from destilo.models.folder import (
+    LoadedModel,
+    load_model,
+    move_to,
+    read_settings,
+    save_model,
+)
 from destilo.objective.base import Objective
 from destilo.objective.logits import make_term
 from destilo.pipeline.inputs import Inputs, read_inputs, texts
@@ -226,7 +232,7 @@ class _Pipeline:
 
     def _student(self, name: str) -> list[str]:
         distilled = name == "student" and self.recipe.distils
-        student = self._untrained_student()
+        student = self._untrained_student(self._layers_of(name))
         self._check_length(student, name)
         teachers = [self._teacher(number) for number in range(len(self.recipe.teachers))]
         tokenizers, places = _distinct([student, *teachers])
@@ -331,6 +337,7 @@ class _Pipeline:
             threads=spec.threads,
             samples=spec.samples,
             warmup=spec.warmup,
+            device=spec.device,
         )
         write_json(
             self.path / "profile.json",
@@ -429,7 +436,7 @@ class _Pipeline:
         """What was saved must be what was trained: layers, labels, vocabulary and weights."""
         again = load_model(str(folder), self.task.name, labels=self.task.labels)
         rows = self.inputs.splits["validation"].rows[:2]
-        again.model.to(made.model.device)  # type: ignore[arg-type]  # transformers' wrapper hides it
+        move_to(again.model, made.model.device)
         batch = self.task.encode(rows, [made.text])[:2]
         mirrored = self.task.encode(rows, [again.text])[:2]
         for one, two in zip(batch, mirrored, strict=True):
@@ -470,11 +477,17 @@ class _Pipeline:
             seed=self.recipe.training.seed,
         )
 
-    def _untrained_student(self) -> LoadedModel:
+    def _layers_of(self, name: str) -> str:
+        """Whose layers a model starts from: the baseline's owe the teacher nothing."""
+        if name == "baseline" and self.recipe.evaluation.baseline_from == "encoder":
+            return "encoder"
+        return self.recipe.student.of
+
+    def _untrained_student(self, of: str) -> LoadedModel:
         source: LoadedModel | None = None
         if self.recipe.teachers:
             first = self.recipe.teachers[0]
-            from_encoder = self.recipe.student.of == "encoder" and first.finetune is not None
+            from_encoder = of == "encoder" and first.finetune is not None
             source = self._untrained_teacher(first) if from_encoder else self._teacher(0)
         return untrained_student(
             self.recipe.student,
@@ -531,6 +544,8 @@ class _Pipeline:
             if self._applies(name):
                 loaded = load_model(str(self.path / name), self.task.name, labels=self.task.labels)
                 models.append((name, loaded))
+        for _, loaded in models:
+            move_to(loaded.model, self.processes.device)
         return models
 
     def _decoding_task(self, name: str, loaded: LoadedModel) -> Task:
@@ -563,6 +578,8 @@ class _Pipeline:
         objective: Objective,
         examples: Sequence[Example],
     ) -> None:
+        for loaded in (student, *teachers):
+            move_to(loaded.model, self.processes.device)
         findings = preflight(
             student=student,
             teachers=teachers,
@@ -680,7 +697,7 @@ def _positions(model: PreTrainedModel) -> int:
     config = model.config
     positions = int(getattr(config, "max_position_embeddings", 10**9))
     shifted = config.model_type in ("roberta", "xlm-roberta", "camembert")
-    return positions - 2 if shifted else positions
+    return positions - config.pad_token_id - 1 if shifted else positions
 
 
 def _sentence(result: EvalResult) -> str:

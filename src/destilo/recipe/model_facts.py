@@ -40,6 +40,7 @@ MODEL_TYPES: dict[str, ModelType] = {
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
     "electra": ModelType(),
+    "roformer": ModelType(),
     "deberta-v2": ModelType(default_layers=24),
     "distilbert": ModelType(
         layers=("n_layers", "num_hidden_layers"),

@@ -246,6 +246,11 @@ class EvaluationSpec(Spec):
         select_by: A metric of the task, or ``validation_loss``; by default the task's main metric.
         splits: By default validation and every test.
         baseline: Also train the same student without distillation.
+        baseline_from: Where it starts: ``encoder``, without anything the teacher has learnt (the
+            layers of the encoder that the recipe fine-tunes, or random weights where the teacher
+            is made from a configuration); ``student``, from the student's own initial weights,
+            which isolates the loss. They differ only for a student made of the layers of a
+            teacher that the recipe itself trains.
         n_best: Spans of a window that question answering looks at.
         max_answer_length: In words.
         no_answer: Whether "no answer" is allowed; ``auto``: where the data have such questions.
@@ -254,6 +259,7 @@ class EvaluationSpec(Spec):
     select_by: Text | None = None
     splits: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] | None = None
     baseline: bool = True
+    baseline_from: Literal["encoder", "student"] = "encoder"
     bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
     n_best: Count = 5
     max_answer_length: Count = 30
@@ -266,6 +272,7 @@ class ProfileSpec(Spec):
     batch_size: Count = 1
     sequence_length: Annotated[int, Field(ge=4)] = 128
     threads: Count = 1
+    device: Literal["cpu", "cuda"] = "cpu"
     samples: Count = 50
     warmup: Annotated[int, Field(ge=0)] = 10
 
