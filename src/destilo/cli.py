@@ -481,7 +481,7 @@ def _show(result: Any, *, as_json: bool) -> None:
 
 def _summary_table(split: str, rows: Sequence[SummaryRow]) -> Table:
     metrics = list(rows[0].scores)[:2]
-    columns = ["model", *(f"{name} [95%]" for name in metrics)]
+    columns = ["model", *(f"{name} ± 95%" for name in metrics)]
     profiled = any(row.profile for row in rows)
     if profiled:
         columns += ["params", "MACs", "ms p50", "speed"]
@@ -504,7 +504,8 @@ def _summary_table(split: str, rows: Sequence[SummaryRow]) -> Table:
 
 
 def _percent(score: Score) -> str:
-    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+    """A score with half the width of its 95% interval."""
+    return f"{100 * score.value:.1f} ± {100 * score.half_width:.1f}"
 
 
 def _speed(row: SummaryRow) -> list[str]:
