@@ -6,15 +6,15 @@ DIR of --data holds one folder a data set: ``conll2002-es/{train,dev,test}.txt``
 word, POS, entity), ``pos-es-ud/{train,dev,test}.txt`` (word, UPOS),
 ``parmex2022/{train,dev,test}.jsonl`` (sentence1, sentence2, label), ``qa-es/train.json``,
 ``qa-es/dev_mlqa.json`` and ``xquad-es/xquad.es.json`` (SQuAD). --encoder is a pretrained encoder
-in Hugging Face layout. Every case is an ordinary Run, so what is finished is skipped when the
-command is typed again. The table is in summary.md.
+in Hugging Face layout; --teacher names what was fine-tuned from it already (one a problem). Every
+case is an ordinary Run, so what is finished is skipped when the command is typed again. The table
+is in summary.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class Problem:
     student_epochs: float
     micro_batches: int = 2
     max_length: int = 128
+    learning_rate: float = 2e-4
 
 
 def problems(data: Path) -> dict[str, Problem]:
@@ -79,7 +80,7 @@ def problems(data: Path) -> dict[str, Problem]:
     return {
         "ner": Problem("token-classification", conll("conll2002-es", 2), 3, 3),
         "pos": Problem("token-classification", conll("pos-es-ud", 1), 3, 3),
-        "pairs": Problem("text-classification", pairs, 3, 3),
+        "pairs": Problem("text-classification", pairs, 3, 3, learning_rate=5e-5),
         "qa": Problem("question-answering", questions, 3, 2, micro_batches=8, max_length=384),
     }
 
@@ -92,47 +93,48 @@ class Case:
     layers: int
     seed: int
     own_tokenizer: bool = False
-    of: str = "teacher"
 
     @property
     def name(self) -> str:
-        kind = "bpe" if self.own_tokenizer else "same" if self.of == "teacher" else self.of
+        kind = "bpe" if self.own_tokenizer else "same"
         return f"{self.problem}-{self.layers}layers-{kind}-seed{self.seed}"
 
     @property
     def kind(self) -> str:
         own = ", own 8k BPE" if self.own_tokenizer else ""
-        return f"{self.layers} layers of the {self.of}{own}"
+        return f"{self.layers} layers{own}"
 
 
 def cases(only: list[str]) -> Iterator[Case]:
     """The first case of a problem makes the teacher; the others use it."""
     repeated = [problem for problem in only if problem in ("ner", "qa")]
     yield from (Case(problem, 3, SEEDS[0]) for problem in only)
-    yield from (Case(problem, 3, SEEDS[0], of="encoder") for problem in only)
-    yield from (Case(problem, 3, SEEDS[0], own_tokenizer=True) for problem in repeated)
-    yield from (Case(problem, 3, seed) for seed in SEEDS[1:] for problem in repeated)
     yield from (Case(problem, 2, SEEDS[0]) for problem in only)
+    yield from (Case(problem, 3, seed) for seed in SEEDS[1:] for problem in repeated)
+    yield from (Case(problem, 3, SEEDS[0], own_tokenizer=True) for problem in repeated)
+    yield from (Case(problem, 2, seed) for seed in SEEDS[1:] for problem in repeated)
 
 
-def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> dict[str, Any]:
-    """The recipe of a case as a mapping."""
+def recipe_of(
+    case: Case, problem: Problem, *, encoder: Path, output: Path, teacher: str | None
+) -> dict[str, Any]:
+    """The recipe of a case as a mapping; ``teacher`` is one that is there already."""
     first = Case(case.problem, 3, SEEDS[0])
-    teacher: dict[str, Any] = {"model": str(output / first.name / "teacher")}
-    if case == first or case.of == "encoder":
-        finetune = {"num_train_epochs": problem.teacher_epochs}
-        teacher = {"model": str(encoder), "finetune": finetune}
+    made: dict[str, Any] = {"model": str(encoder)}
+    if teacher is not None or case != first:
+        made = {"model": teacher or str(output / first.name / "teacher"), "encoder": str(encoder)}
+    else:
+        made["finetune"] = {"num_train_epochs": problem.teacher_epochs}
     return {
         "name": case.name,
         "language": "es",
         "task": problem.task,
         "data": problem.data,
         "encoding": {"max_length": problem.max_length},
-        "teacher": teacher,
+        "teacher": made,
         "student": {
             "from": "layers",
             "layers": case.layers,
-            "of": case.of,
             "tokenizer": OWN_BPE if case.own_tokenizer else "teacher",
         },
         "objective": [
@@ -145,7 +147,7 @@ def recipe_of(case: Case, problem: Problem, *, encoder: Path, output: Path) -> d
             # 32 rows a step; small micro-batches stay in the processor's cache.
             "per_device_train_batch_size": BATCH_SIZE // problem.micro_batches,
             "gradient_accumulation_steps": problem.micro_batches,
-            "learning_rate": 2e-4,
+            "learning_rate": problem.learning_rate,
             "seed": case.seed,
             "bf16": True,
             "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
@@ -210,18 +212,22 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--only", nargs="+", default=["ner", "pos", "pairs", "qa"])
+    parser.add_argument("--teacher", nargs="+", default=[], metavar="PROBLEM=FOLDER")
     arguments = parser.parse_args()
+    teachers = dict(one.split("=", 1) for one in arguments.teacher)
     _quiet_libraries()
     table = problems(arguments.data)
     for case in cases(arguments.only):
         recipe = recipe_of(
-            case, table[case.problem], encoder=arguments.encoder, output=arguments.output
+            case,
+            table[case.problem],
+            encoder=arguments.encoder,
+            output=arguments.output,
+            teacher=teachers.get(case.problem),
         )
         progress = TerminalProgress(error_console())
         progress.note(case.name, level="stage")
         folder = arguments.output / case.name
-        if case.of == "encoder" and not folder.exists():  # with the teacher that is there already
-            shutil.copytree(arguments.output / Case(case.problem, 3, SEEDS[0]).name, folder)
         run(load_recipe(recipe), output=folder, progress=progress)
         write_text(arguments.output / "summary.md", summarise(arguments.output, arguments.only))
 

@@ -313,6 +313,29 @@ def test_a_teacher_of_other_labels_is_refused(
         go(load(recipe), tmp_path / "run", until="student")
 
 
+def test_the_baseline_of_a_ready_teacher_starts_from_its_encoder(tmp_path: Path) -> None:
+    recipe = load(short(tmp_path / "data"))
+    go(recipe, tmp_path / "encoder", until="teacher")
+    again = short(tmp_path / "data", training__seed=5, training__learning_rate=3e-3)
+    go(load(again), tmp_path / "tuned", until="teacher")
+    ready, encoder = (str(tmp_path / name / "teacher") for name in ("tuned", "encoder"))
+    still: dict[str, Any] = {"evaluation__baseline": True, "training__learning_rate": 1e-12}
+    recipe = load(short(tmp_path / "data", teacher={"model": ready, "encoder": encoder}, **still))
+    go(recipe, tmp_path / "run", until="baseline")
+    first = "bert.embeddings.word_embeddings.weight"
+    for model, origin in (("student", ready), ("baseline", encoder)):
+        original = load_file(Path(origin) / "model.safetensors")[first]
+        assert torch.allclose(weights(tmp_path / "run", model)[first], original, atol=1e-6), model
+    watcher = go(load(recipe.model_dump(by_alias=True)), tmp_path / "run", until="baseline")
+    assert watcher.done == []
+    watcher = go(
+        load(recipe.model_dump(by_alias=True), f"teacher.encoder={ready}"),
+        tmp_path / "run",
+        until="baseline",
+    )
+    assert watcher.done == ["baseline"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ner", "questions", "pairs"])
 @pytest.mark.parametrize("algorithm", ["byte-level-bpe", "unigram"])

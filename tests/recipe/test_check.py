@@ -26,6 +26,29 @@ def only(found: list[Finding]) -> Finding:
     return found[0]
 
 
+def test_the_encoder_of_a_ready_teacher_has_its_shape(
+    minimal: dict[str, Any], make_model: MakeModel
+) -> None:
+    teacher, fewer = make_model("teacher"), make_model("fewer", num_hidden_layers=4)
+    other = make_model("other", model_type="electra")
+    assert findings({**minimal, "teacher": {"model": teacher, "encoder": teacher}}) == []
+    for encoder, what in ((fewer, "number of layers (4)"), (other, "architecture (electra)")):
+        found = only(findings({**minimal, "teacher": {"model": teacher, "encoder": encoder}}))
+        assert found.key == "teacher.encoder"
+        assert what in found.message
+    found = only(findings({**minimal, "teacher": {"model": teacher, "encoder": "./nowhere"}}))
+    assert (found.key, "does not exist" in found.message) == ("teacher.encoder", True)
+
+
+@pytest.mark.parametrize("kind", ["finetune", "config"])
+def test_a_teacher_that_is_made_here_names_no_encoder(
+    kind: str, minimal: dict[str, Any], make_model: MakeModel
+) -> None:
+    made = minimal["teacher"] if kind == "config" else {"model": make_model(), "finetune": {}}
+    with pytest.raises(RecipeError, match="remove it"):
+        load_recipe({**minimal, "teacher": {**made, "encoder": "org/encoder"}})
+
+
 def test_a_good_recipe_has_no_findings(minimal: dict[str, Any]) -> None:
     assert findings(minimal) == []
     require_valid(load_recipe(minimal))

@@ -47,8 +47,14 @@ class StageKeys:
             "data": [everything, recipe.data.leak_check],
             "teacher": [learning, [one for one in self._teachers if one["finetune"]]],
             "student": [made, objective],
-            "baseline": [made, recipe.evaluation.baseline_from],
-            "evaluate": [everything, made, objective, recipe.evaluation.model_dump(mode="json")],
+            "baseline": [made, recipe.evaluation.baseline_from, self._encoder],
+            "evaluate": [
+                everything,
+                made,
+                objective,
+                recipe.evaluation.model_dump(mode="json"),
+                self._encoder,
+            ],
             "profile": [
                 made,
                 objective,
@@ -73,10 +79,16 @@ class StageKeys:
         ]
 
     @cached_property
+    def _encoder(self) -> str:
+        """The encoder that a ready teacher came from."""
+        return source_digest(self._recipe.teachers[0].encoder) if self._recipe.teachers else ""
+
+    @cached_property
     def _student(self) -> dict[str, Any]:
         spec = self._recipe.student
         config = source_digest(spec.config) if isinstance(spec.config, str) else spec.config
         return spec.model_dump(mode="json", exclude={"revision"}) | {
+            "encoder": self._encoder if spec.of == "encoder" else "",
             "model": source_digest(spec.model, spec.revision),
             "config": config,
             "tokenizer": _tokenizer(spec.tokenizer),

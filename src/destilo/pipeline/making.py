@@ -38,7 +38,7 @@ def source_digest(source: str | None, revision: str | None = None) -> str:
 def untrained_teacher(
     spec: TeacherSpec, *, task: Task, tokenizers: TokenizerStore, seed: int
 ) -> LoadedModel:
-    """A teacher before its fine-tuning: an encoder with a fresh head, or random weights.
+    """A teacher before its fine-tuning: its encoder with a fresh head, or random weights.
 
     Args:
         spec: The recipe's section.
@@ -50,11 +50,11 @@ def untrained_teacher(
     if spec.model is not None:
         tokenizer = spec.tokenizer if isinstance(spec.tokenizer, str) else None
         return load_model(
-            spec.model,
+            spec.encoder or spec.model,
             task.name,
             labels=task.labels,
             new_head=True,
-            revision=spec.revision,
+            revision=None if spec.encoder else spec.revision,
             tokenizer=tokenizer,
         )
     assert spec.config is not None  # the schema's rule, as is the next

@@ -487,7 +487,7 @@ class _Pipeline:
         source: LoadedModel | None = None
         if self.recipe.teachers:
             first = self.recipe.teachers[0]
-            from_encoder = of == "encoder" and first.finetune is not None
+            from_encoder = of == "encoder" and (first.encoder or first.finetune) is not None
             source = self._untrained_teacher(first) if from_encoder else self._teacher(0)
         return untrained_student(
             self.recipe.student,

@@ -126,11 +126,11 @@ def _check_origin_of_layers(recipe: Recipe, findings: Findings) -> None:
             ("student",), "a student from layers needs `layers`.", "Add `layers: 3`, or a list."
         )
     first = recipe.teachers[0]
-    if student.of == "encoder" and (first.finetune is None or first.model is None):
+    if student.of == "encoder" and first.origin is None:
         findings.error(
             ("student", "of"),
-            "the teacher is not fine-tuned from an encoder here.",
-            "Write `of: teacher`, or give the teacher a `model` with `finetune`.",
+            "the recipe does not say which encoder the teacher was fine-tuned from.",
+            "Name it with `teacher.encoder`, or write `of: teacher`.",
         )
 
 

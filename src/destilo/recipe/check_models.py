@@ -38,6 +38,7 @@ def check_models(recipe: Recipe, findings: Findings) -> tuple[list[ModelFacts], 
         if teacher.finetune is None:
             _check_head(recipe, (*key, "model"), facts, findings)
             _check_labels(recipe, (*key, "model"), facts, findings)
+        _check_encoder((*key, "encoder"), teacher, facts, findings)
     if teachers and sum(teacher.weight for teacher in recipe.teachers) == 0:
         findings.error(
             ("teacher",), "the weights of the teachers sum to 0.", "Give one a weight above 0."
@@ -100,6 +101,29 @@ def _facts(key: Key, source: str, findings: Findings) -> ModelFacts:
         _unknown_type(key, facts.config.get("model_type"), findings)
         return _NO_FACTS
     return facts
+
+
+def _check_encoder(key: Key, teacher: TeacherSpec, facts: ModelFacts, findings: Findings) -> None:
+    """Check that the encoder is there, and of the shape of what was fine-tuned from it."""
+    if teacher.encoder is None:
+        return
+    encoder = _facts(key, teacher.encoder, findings)
+    _check_has_tokenizer(key, encoder, findings)
+    if encoder.config is None or facts.config is None:
+        return
+    architectures = (encoder.config.get("model_type"), facts.config.get("model_type"))
+    for what, mine, theirs in (
+        ("architecture", *architectures),
+        ("number of layers", encoder.layers, facts.layers),
+    ):
+        if mine is not None and theirs is not None and mine != theirs:
+            findings.error(
+                key,
+                f"{teacher.encoder} has another {what} ({mine}) than {facts.source} ({theirs}): "
+                "that was not fine-tuned from it.",
+                "Name the encoder that it was fine-tuned from, or leave the key out.",
+            )
+            return
 
 
 def _unknown_type(key: Key, model_type: object, findings: Findings) -> None:

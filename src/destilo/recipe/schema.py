@@ -160,6 +160,8 @@ class TeacherSpec(Spec):
         model: A folder or a hub model. Exactly one of ``model`` and ``config`` is given.
         config: A model configuration with ``model_type``; needs ``tokenizer`` and ``finetune``.
         finetune: Train it on the labelled rows first, with these differences from ``training``.
+        encoder: The pretrained encoder that ``model`` was fine-tuned from. The baseline starts from
+            its layers; without it, from those of the fine-tuned teacher, which know the task.
         weight: Its share where there are several teachers.
     """
 
@@ -168,8 +170,14 @@ class TeacherSpec(Spec):
     config: dict[str, Any] | None = None
     tokenizer: TokenizerChoice | None = None
     finetune: TrainingOverrides | None = None
+    encoder: Text | None = None
     weight: NotNegative = 1.0
     cache: Literal["off"] = "off"
+
+    @property
+    def origin(self) -> str | None:
+        """The pretrained encoder that the teacher was, or will be, fine-tuned from, if known."""
+        return self.encoder if self.finetune is None else self.model
 
     @model_validator(mode="after")
     def _one_origin(self) -> TeacherSpec:
@@ -178,6 +186,11 @@ class TeacherSpec(Spec):
         if self.config is not None and (self.finetune is None or self.tokenizer is None):
             raise ValueError(
                 "a teacher made from `config` knows nothing yet: give it `tokenizer` and `finetune`"
+            )
+        if self.encoder is not None and (self.model is None or self.finetune is not None):
+            raise ValueError(
+                "`encoder` says what a fine-tuned `model` came from; with `finetune` or `config` "
+                "the run knows that itself: remove it"
             )
         return self
 
