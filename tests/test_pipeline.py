@@ -240,7 +240,7 @@ def test_a_model_of_other_settings_is_never_taken_for_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:  # stopped when the other student is just written
-        patched.setattr("destilo.pipeline.stages.plot_training", stop)
+        patched.setattr("destilo.pipeline.training.plot_training", stop)
         with pytest.raises(KeyboardInterrupt):
             go(other, run, until="student")
     assert not same(weights(run), before)
