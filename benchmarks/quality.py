@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from destilo.cli import _quiet_libraries
+from destilo.cli.running import quiet_libraries
 from destilo.pipeline import read_result, run
 from destilo.recipe.load import load_recipe
 from destilo.records import EvalResult
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--teacher", nargs="+", default=[], metavar="PROBLEM=FOLDER")
     arguments = parser.parse_args()
     teachers = dict(one.split("=", 1) for one in arguments.teacher)
-    _quiet_libraries()
+    quiet_libraries()
     table = problems(arguments.data)
     for case in cases(arguments.only):
         recipe = recipe_of(

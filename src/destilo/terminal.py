@@ -1,10 +1,13 @@
-"""What a user sees in a terminal: progress with ETA, notes, tables. Used by the command line."""
+"""What a user sees in a terminal: progress with ETA, messages, tables. For the command line."""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -135,3 +138,24 @@ def error_console() -> Console:
 def output_console() -> Console:
     """Standard output, with colours where they are wanted."""
     return Console(file=sys.stdout)
+
+
+def say(message: str) -> None:
+    """Print a sentence on standard output."""
+    output_console().print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Print a result for machines on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def complain(level: str, message: str) -> None:
+    """Print an ``error`` or a ``warning`` on standard error."""
+    colour = "red" if level == "error" else "yellow"
+    error_console().print(f"[{colour}]{level}:[/] {escape(message)}", highlight=False)
+
+
+def is_helper() -> bool:
+    """Whether a launcher started this process beside the one that speaks."""
+    return int(os.environ.get("RANK", "0")) > 0
