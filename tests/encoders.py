@@ -16,7 +16,7 @@ _SHAPE: Mapping[str, Any] = {
     "intermediate_size": 24,
     "max_position_embeddings": 66,
 }
-CONFIGS: Mapping[str, Mapping[str, Any]] = {
+CONFIGS: dict[str, Mapping[str, Any]] = {
     "bert": _SHAPE,
     "roberta": {**_SHAPE, "type_vocab_size": 1},
     "electra": {**_SHAPE, "embedding_size": 8},
@@ -47,6 +47,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 ARCHITECTURE_NAMES = tuple(CONFIGS)
+_MORE: dict[str, Mapping[str, Any]] = {"roformer": {**_SHAPE, "embedding_size": 16}}
 TASKS = ("text-classification", "token-classification", "question-answering")
 LABELS = ("O", "B-LOC", "B-PER")
 
@@ -69,7 +70,7 @@ def tiny_model(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = model_from_config(
-        {"model_type": model_type, **CONFIGS[model_type], **changes},
+        {"model_type": model_type, **(CONFIGS | _MORE)[model_type], **changes},
         task,
         labels=labels_of(task) if labels is None else labels,
         vocab_size=vocab_size,

@@ -10,13 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from destilo.models.outputs import Outputs
+from destilo.models.capture import Capture
+from destilo.models.outputs import LayerStates, Outputs
 
 _FIELDS = {"label": "logits", "start": "start_logits", "end": "end_logits"}
 
 
 def run_model(
-    model: torch.nn.Module, inputs: Mapping[str, Tensor], heads: Sequence[str]
+    model: torch.nn.Module,
+    inputs: Mapping[str, Tensor],
+    heads: Sequence[str],
+    *,
+    capture: Capture | None = None,
 ) -> Outputs:
     """Run a model and name its heads.
 
@@ -24,14 +29,22 @@ def run_model(
         model: A transformers model (or a wrapper of one) that returns a ``ModelOutput``.
         inputs: Padded model inputs, each [batch, length].
         heads: ``label``, or ``start`` and ``end``.
+        capture: Reads the layers' states of the same model, where they are needed.
 
     Returns:
-        Logits by head, in the model's own positions.
+        Logits by head, in the model's own positions, and what ``capture`` read.
     """
-    result: Any = model(**inputs)
+    layers: LayerStates | None = None
+    if capture is None:
+        result: Any = model(**inputs)
+    else:
+        with capture.recording() as states:
+            result = model(**inputs)
+            layers = states()
     return Outputs(
         heads={name: getattr(result, _FIELDS[name]) for name in heads},
         attention_mask=inputs["attention_mask"],
+        layers=layers,
     )
 
 

@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from destilo.errors import ModelError, suggest
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionLayout:
+    """Where a layer keeps its attention's projections, as module paths below the layer.
+
+    Attributes:
+        query: The query projection.
+        key: The key projection; the same path as ``query`` where one matrix makes all three.
+        value: The value projection.
+        positions: The argument of the attention module that holds rotary position angles.
+        comparable: Whether query times key is the whole score. DeBERTa adds terms of its own.
+    """
+
+    query: str
+    key: str
+    value: str
+    positions: str | None = None
+    comparable: bool = True
+
+    @property
+    def module(self) -> str:
+        """The attention module: the parent of its projections."""
+        return self.query.rpartition(".")[0]
+
+    @property
+    def fused(self) -> bool:
+        return self.query == self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +48,20 @@ class Architecture:
         per_layer_keys: Configuration lists with one entry a layer.
         entry_norm: A norm that the first layer lacks, since the embeddings are normed already,
             and the projection that reads it.
+        attention: Where a layer keeps query, key and value.
+        heads_key: The configuration key that says how many attention heads there are.
+        width_key: That of the hidden states' width.
     """
 
     layers: str | None
     count_key: str = "num_hidden_layers"
     per_layer_keys: tuple[str, ...] = ()
     entry_norm: tuple[str, str] | None = None
+    attention: AttentionLayout = AttentionLayout(
+        "attention.self.query", "attention.self.key", "attention.self.value"
+    )
+    heads_key: str = "num_attention_heads"
+    width_key: str = "hidden_size"
 
 
 _BERT_LIKE = Architecture("encoder.layer")
@@ -36,12 +72,35 @@ ARCHITECTURES: dict[str, Architecture] = {
     "xlm-roberta": _BERT_LIKE,
     "camembert": _BERT_LIKE,
     "electra": _BERT_LIKE,
-    "roformer": _BERT_LIKE,
-    "deberta-v2": _BERT_LIKE,
-    "distilbert": Architecture("transformer.layer", count_key="n_layers"),
-    "albert": Architecture(None),
+    "roformer": Architecture(
+        "encoder.layer", attention=replace(_BERT_LIKE.attention, positions="sinusoidal_pos")
+    ),
+    "deberta-v2": Architecture(
+        "encoder.layer",
+        attention=AttentionLayout(
+            "attention.self.query_proj",
+            "attention.self.key_proj",
+            "attention.self.value_proj",
+            comparable=False,
+        ),
+    ),
+    "distilbert": Architecture(
+        "transformer.layer",
+        count_key="n_layers",
+        attention=AttentionLayout("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        heads_key="n_heads",
+        width_key="dim",
+    ),
+    "albert": Architecture(
+        None, attention=AttentionLayout("attention.query", "attention.key", "attention.value")
+    ),
     "modernbert": Architecture(
-        "layers", per_layer_keys=("layer_types",), entry_norm=("attn_norm", "attn.Wqkv")
+        "layers",
+        per_layer_keys=("layer_types",),
+        entry_norm=("attn_norm", "attn.Wqkv"),
+        attention=AttentionLayout(
+            "attn.Wqkv", "attn.Wqkv", "attn.Wqkv", positions="position_embeddings"
+        ),
     ),
 }
 

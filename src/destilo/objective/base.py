@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from destilo.errors import TrainingError
-from destilo.models.outputs import Pair, UnitLogits
+from destilo.models.outputs import Pair, UnitLogits, Wanted
 
 IGNORED = -100
 
@@ -26,6 +26,7 @@ class Signal(StrEnum):
 
     LABELS = "labels"
     HEADS = "heads"
+    LAYERS = "layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,12 @@ class Targets:
     Attributes:
         labels: Gold class per head, [units]; ``IGNORED`` where there is none.
         paired: Per teacher, per head: how many units have a teacher value.
+        row_units: Per teacher, per row: in how many units layers are compared.
     """
 
     labels: Mapping[str, Tensor]
     paired: Sequence[Mapping[str, int]] = ()
+    row_units: Sequence[Sequence[int]] = ()
 
 
 class LabelTerm(Protocol):
@@ -63,13 +66,46 @@ class TeacherTerm(Protocol):
         ...
 
 
+class LayerTerm(Protocol):
+    """A term that compares one layer of the student with one layer of one teacher."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs(self) -> tuple[Wanted, Wanted]:
+        """What it reads of the student and of the teacher."""
+        ...
+
+    @property
+    def projection(self) -> torch.nn.Linear | None:
+        """From the student's width to the teacher's; trained with the student."""
+        ...
+
+    def count(self, row_units: Sequence[int]) -> int:
+        """How many units a batch has, from the units of each of its rows."""
+        ...
+
+    def total(self, pair: Pair) -> Tensor:
+        """Return the scalar sum over units, in squared units or nats."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """A term and its weight in the objective."""
+    """A term and its weight in the objective.
 
-    term: LabelTerm | TeacherTerm
+    Attributes:
+        term: What is computed.
+        weight: What it is multiplied by.
+        signal: What it needs.
+        teacher: The one teacher that it concerns; ``None``: all of them (or none).
+    """
+
+    term: LabelTerm | TeacherTerm | LayerTerm
     weight: float
     signal: Signal
+    teacher: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +114,8 @@ class _Entry:
 
     name: str
     weight: float
-    term: LabelTerm | TeacherTerm
+    term: LabelTerm | TeacherTerm | LayerTerm
+    signal: Signal
     teacher: int | None
 
 
@@ -102,14 +139,20 @@ class Objective:
         entries: list[_Entry] = []
         for item in terms:
             if item.signal is Signal.LABELS:
-                entries.append(_Entry(item.term.name, item.weight, item.term, None))
+                entries.append(_Entry(item.term.name, item.weight, item.term, item.signal, None))
                 continue
             if not shares:
                 raise ValueError(f"the term '{item.term.name}' needs a teacher of some weight")
             for number, share in enumerate(shares):
+                if item.teacher not in (None, number):
+                    continue
                 name = item.term.name if len(shares) == 1 else f"{item.term.name}@{number + 1}"
-                entries.append(_Entry(name, item.weight * share, item.term, number))
+                weight = item.weight * share
+                entries.append(_Entry(name, weight, item.term, item.signal, number))
         self._entries = tuple(entries)
+        self.projections = torch.nn.ModuleDict()
+        for layer_entry in self._layer_entries():
+            self._keep_projection(layer_entry)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,13 +163,43 @@ class Objective:
     def uses_teacher(self) -> bool:
         return any(entry.teacher is not None for entry in self._entries)
 
+    @property
+    def uses_heads(self) -> bool:
+        """Whether any term reads the student's logits."""
+        return any(entry.signal is not Signal.LAYERS for entry in self._entries)
+
+    def wanted(self, teacher: int | None = None) -> Wanted:
+        """What the layer terms read of a teacher; of the student, for ``None``."""
+        result = Wanted()
+        for entry in self._layer_entries():
+            mine, theirs = entry.term.needs  # type: ignore[union-attr]  # a layer term
+            if teacher is None:
+                result |= mine
+            elif teacher == entry.teacher:
+                result |= theirs
+        return result
+
+    def _layer_entries(self) -> list[_Entry]:
+        return [entry for entry in self._entries if entry.signal is Signal.LAYERS]
+
+    def _keep_projection(self, entry: _Entry) -> None:
+        projection = entry.term.projection  # type: ignore[union-attr]  # a layer term
+        known = [id(module) for module in self.projections.values()]
+        if projection is not None and id(projection) not in known:  # one may serve all layers
+            self.projections[str(len(known))] = projection
+
     def counts(self, targets: Targets) -> list[int]:
         """Count supervised units per entry, from masks alone."""
         labelled = sum(int((labels != IGNORED).sum()) for labels in targets.labels.values())
-        return [
-            labelled if entry.teacher is None else sum(targets.paired[entry.teacher].values())
-            for entry in self._entries
-        ]
+        counts = []
+        for entry in self._entries:
+            if entry.teacher is None:
+                counts.append(labelled)
+            elif entry.signal is Signal.LAYERS:
+                counts.append(entry.term.count(targets.row_units[entry.teacher]))  # type: ignore[union-attr]  # a layer term
+            else:
+                counts.append(sum(targets.paired[entry.teacher].values()))
+        return counts
 
     def sums(
         self,
@@ -142,7 +215,10 @@ class Objective:
                 total = entry.term.total(student, labels) if has_units else None  # type: ignore[call-arg,arg-type]  # a label term by construction
             else:
                 pair = pairs[entry.teacher]
-                has_units = any(head.logits.shape[0] for head in pair.student.values())
+                if entry.signal is Signal.LAYERS:
+                    has_units = pair.layers is not None and bool(pair.layers.mask.any())
+                else:
+                    has_units = any(head.logits.shape[0] for head in pair.student.values())
                 total = entry.term.total(pair) if has_units else None  # type: ignore[call-arg,arg-type]  # a teacher term by construction
             result.append(total)
         return result

@@ -12,7 +12,7 @@ of the tokenizers (a zero-width character, a truncated end) is left out on both 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from destilo.data.batching import pad
 from destilo.errors import AlignmentError
-from destilo.models.outputs import Outputs, Pair, UnitLogits
+from destilo.models.outputs import LayerPair, LayerStates, Outputs, Pair, UnitLogits
 from destilo.tasks.base import Encoding, Example, HeadKind
 
 
@@ -134,26 +134,77 @@ def pool_to_units(logits: Tensor, index: UnitIndex) -> Tensor:
     return pooled[:, :spare]
 
 
+def pool_states(states: LayerStates, index: UnitIndex) -> LayerStates:
+    """Average every state over the pieces of each unit.
+
+    The product of two such means is the mean of the products, so scores of averaged queries and
+    keys are the average scores between the pieces of two words.
+    """
+    pooled = {
+        name: {layer: pool_means(state, index) for layer, state in getattr(states, name).items()}
+        for name in ("hidden", "query", "key", "value")
+    }
+    return LayerStates(**pooled)
+
+
+def pool_means(states: Tensor, index: UnitIndex) -> Tensor:
+    """Average states over the pieces of each unit.
+
+    Args:
+        states: [batch, length, width] or [batch, heads, length, width].
+        index: Its ``spans`` say the unit of each position.
+
+    Returns:
+        [batch, units, width] or [batch, heads, units, width]; 0 where a unit has no position.
+    """
+    values = states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
+    spare = index.n_columns
+    target = torch.where(index.spans >= 0, index.spans, spare)  # [batch, length]
+    counts = torch.zeros(target.shape[0], spare + 1, dtype=values.dtype, device=values.device)
+    counts = counts.scatter_add(1, target, torch.ones_like(target, dtype=values.dtype))
+    if values.ndim == 4:
+        target, counts = target[:, None], counts[:, None]
+    shape = (*values.shape[:-2], spare + 1, values.shape[-1])
+    total = torch.zeros(shape, dtype=values.dtype, device=values.device)
+    total = total.scatter_add(-2, target[..., None].expand_as(values), values)
+    return (total / counts.clamp(min=1)[..., None])[..., :spare, :]
+
+
 @dataclass(frozen=True, slots=True)
 class Pairing:
     """The two indices that make one batch of student and teacher outputs comparable.
 
     Attributes:
         n_units: Paired units per head, known before any model has run.
+        row_units: Units of each row in which layers are compared: positions, or words.
     """
 
     student: UnitIndex
     teacher: UnitIndex
     n_units: Mapping[str, int]
+    row_units: tuple[int, ...]
 
     def to(self, device: torch.device) -> Pairing:
         """The same pairing on another device."""
-        return Pairing(self.student.to(device), self.teacher.to(device), self.n_units)
+        return replace(self, student=self.student.to(device), teacher=self.teacher.to(device))
 
     def pair(self, student: Outputs, teacher: Outputs, kinds: Mapping[str, HeadKind]) -> Pair:
         """Read both models' outputs in the common units."""
         return Pair(
-            read_units(student, self.student, kinds), read_units(teacher, self.teacher, kinds)
+            read_units(student, self.student, kinds),
+            read_units(teacher, self.teacher, kinds),
+            self._layers(student, teacher),
+        )
+
+    def _layers(self, student: Outputs, teacher: Outputs) -> LayerPair | None:
+        if student.layers is None or teacher.layers is None:
+            return None
+        if not self.student.n_columns:  # position by position
+            return LayerPair(student.layers, teacher.layers, student.attention_mask.bool())
+        return LayerPair(
+            pool_states(student.layers, self.student),
+            pool_states(teacher.layers, self.teacher),
+            self.student.keep,
         )
 
 
@@ -182,7 +233,8 @@ def pair_batch(
         _verify(example, mine, theirs, mode)
     if mode is AlignmentMode.IDENTITY:
         index = own_units([mine for mine, _ in sides])
-        return Pairing(index, index, _count(index, len(examples), kinds))
+        lengths = tuple(len(mine) for mine, _ in sides)
+        return Pairing(index, index, _count(index, len(examples), kinds), lengths)
     return _pair_words(sides, kinds)
 
 
@@ -192,6 +244,9 @@ def _pair_words(
     rows, mine_at, theirs_at = [], [], []
     columns = 1 + max(int(max(a.units.max(), b.units.max())) for a, b in sides)
     keep = np.zeros((len(sides), max(columns, 1)), dtype=bool)
+    # Where a row is classified as a whole, its first position stands for it.
+    whole_rows = all(kind is HeadKind.ROW for kind in kinds.values())
+    keep[:, 0] = whole_rows
     for row, (mine, theirs) in enumerate(sides):
         my_units, my_positions = first_pieces(mine)
         their_units, their_positions = first_pieces(theirs)
@@ -205,6 +260,8 @@ def _pair_words(
     indices = []
     for side, at in ((0, mine_at), (1, theirs_at)):
         spans = pad([pair[side].units for pair in sides], value=-1)
+        if whole_rows:
+            spans[:, 0] = 0
         indices.append(
             UnitIndex(
                 rows=torch.from_numpy(np.concatenate(rows)),
@@ -214,7 +271,8 @@ def _pair_words(
                 keep=torch.from_numpy(keep),
             )
         )
-    return Pairing(indices[0], indices[1], _count(indices[0], len(sides), kinds))
+    row_units = tuple(keep.sum(axis=1).tolist())
+    return Pairing(indices[0], indices[1], _count(indices[0], len(sides), kinds), row_units)
 
 
 def _count(index: UnitIndex, batch: int, kinds: Mapping[str, HeadKind]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from destilo.models.capture import Capture
 from destilo.models.heads import run_model
 from destilo.models.outputs import Outputs
 from destilo.teacher.alignment import AlignmentMode
@@ -42,6 +43,7 @@ class LiveTeacher:
         alignment: How its units are found from the student's.
         pad_id: Its tokenizer's padding piece.
         bf16: Run its matrix products in bfloat16.
+        capture: Reads its layers' states, where a term needs them.
     """
 
     model: torch.nn.Module
@@ -50,6 +52,7 @@ class LiveTeacher:
     alignment: AlignmentMode
     pad_id: int
     bf16: bool = False
+    capture: Capture | None = None
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Outputs:
         """Run the teacher on a padded batch.
@@ -64,4 +67,4 @@ class LiveTeacher:
             torch.no_grad(),
             torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16),
         ):
-            return run_model(self.model, inputs, self.heads)
+            return run_model(self.model, inputs, self.heads, capture=self.capture)

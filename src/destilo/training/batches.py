@@ -38,7 +38,11 @@ class MicroBatch:
 
     @property
     def targets(self) -> Targets:
-        return Targets(self.labels, [pairing.n_units for pairing in self.pairings])
+        return Targets(
+            self.labels,
+            [pairing.n_units for pairing in self.pairings],
+            [pairing.row_units for pairing in self.pairings],
+        )
 
 
 def collate(
