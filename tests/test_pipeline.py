@@ -313,6 +313,13 @@ def test_a_teacher_of_other_labels_is_refused(
         go(load(recipe), tmp_path / "run", until="student")
 
 
+def test_an_unknown_stage_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    recipe = load(short(tmp_path / "data"))
+    with pytest.raises(InputError, match="Did you mean 'evaluate'"):
+        destilo.run(recipe, output=tmp_path / "run", until="evaluat")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_baseline_of_a_ready_teacher_starts_from_its_encoder(tmp_path: Path) -> None:
     recipe = load(short(tmp_path / "data"))
     go(recipe, tmp_path / "encoder", until="teacher")

@@ -93,7 +93,9 @@ def _main(arguments: Sequence[str], *, debug: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         console.print("interrupted; the same command goes on where this stopped", highlight=False)
         return 1
-    except (BrokenPipeError, SystemExit):  # the reader went away; the parser exits on that
+    except (BrokenPipeError, SystemExit) as leave:  # the parser exits when the reader goes away
+        if isinstance(leave, SystemExit) and not isinstance(leave.__context__, OSError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except DestiloError as error:

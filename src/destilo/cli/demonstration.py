@@ -9,7 +9,7 @@ from rich.markup import escape
 from destilo.cli.options import ForceOption, JsonOption, OutputOption, QuietOption, SetOption
 from destilo.cli.results import show_result
 from destilo.cli.running import run_recipe
-from destilo.terminal import output_console
+from destilo.terminal import is_helper, output_console
 
 
 def demo(
@@ -27,7 +27,7 @@ def demo(
     """
     result = run_recipe("demo", output, overrides, force=force, until="report", quiet=quiet)
     show_result(result, as_json=as_json)
-    if not as_json:
+    if not (as_json or is_helper()):
         _answer_live(output)
         _next_steps(output)
 

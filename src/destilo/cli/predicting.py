@@ -49,11 +49,11 @@ def predict(
     question and context; text, or tokens (a list); text and text_pair.
     An id is passed on.
     """
-    from destilo.predict import Predictor
-
     arguments = {"question": question, "context": context, "text": text, "text_pair": text_pair}
     inputs = _inputs({key: value for key, value in arguments.items() if value is not None}, file)
     quiet_libraries()
+    from destilo.predict import Predictor
+
     predictor = Predictor.load(model)
     rows = (
         _row(predictor, values, where=where, number=number)

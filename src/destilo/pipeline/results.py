@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from destilo.records import EvalResult, ProfileResult
+from destilo.runs import read_json
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def read_result(path: Path) -> RunResult:
     evaluations: tuple[EvalResult, ...] = ()
     profiles: tuple[ProfileResult, ...] = ()
     if (path / "evaluation.json").exists():
-        text = json.loads((path / "evaluation.json").read_text(encoding="utf-8"))
+        text = read_json(path / "evaluation.json")
         evaluations = tuple(EvalResult(**item) for item in text["results"])
     if (path / "profile.json").exists():
-        text = json.loads((path / "profile.json").read_text(encoding="utf-8"))
+        text = read_json(path / "profile.json")
         profiles = tuple(ProfileResult(**item) for item in text["results"])
     return RunResult(path, evaluations, profiles)

@@ -10,6 +10,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from destilo import __version__
+from destilo.errors import InputError, suggest
 from destilo.pipeline.experiment import TOKENIZERS, Experiment
 from destilo.pipeline.inputs import read_inputs
 from destilo.pipeline.measuring import evaluate, profile
@@ -49,6 +50,8 @@ def run(
         InputError: If the recipe, the data, a model or the folder cannot be used.
         TrainingError: If training breaks down.
     """
+    if until not in STAGES:
+        raise InputError(suggest(until, STAGES, kind="stage"))
     require_valid(recipe)
     path, progress = Path(output), progress or Silent()
     with reported_io(path):
