@@ -44,6 +44,7 @@ class Problem:
     micro_batches: int = 2
     max_length: int = 128
     learning_rate: float = 2e-4
+    teacher_learning_rate: float = 2e-4
 
 
 def problems(data: Path) -> dict[str, Problem]:
@@ -80,7 +81,9 @@ def problems(data: Path) -> dict[str, Problem]:
     return {
         "ner": Problem("token-classification", conll("conll2002-es", 2), 3, 3),
         "pos": Problem("token-classification", conll("pos-es-ud", 1), 3, 3),
-        "pairs": Problem("text-classification", pairs, 3, 3, learning_rate=5e-5),
+        "pairs": Problem(
+            "text-classification", pairs, 3, 5, learning_rate=1e-4, teacher_learning_rate=5e-5
+        ),
         "qa": Problem("question-answering", questions, 3, 2, micro_batches=8, max_length=384),
     }
 
@@ -124,7 +127,10 @@ def recipe_of(
     if teacher is not None or case != first:
         made = {"model": teacher or str(output / first.name / "teacher"), "encoder": str(encoder)}
     else:
-        made["finetune"] = {"num_train_epochs": problem.teacher_epochs}
+        made["finetune"] = {
+            "num_train_epochs": problem.teacher_epochs,
+            "learning_rate": problem.teacher_learning_rate,
+        }
     return {
         "name": case.name,
         "language": "es",
