@@ -76,33 +76,45 @@ def show_result(result: RunResult, *, as_json: bool) -> None:
     rows = summary_rows(result.path)
     splits = dict.fromkeys(row.split for row in rows)
     for split in splits:
-        console.print(_summary_table(split, [row for row in rows if row.split == split]))
+        own = [row for row in rows if row.split == split]
+        console.print(_summary_table(split, own))
+        for line in _remarks(own):
+            console.print(line, highlight=False, markup=False)
+        console.print()
     if (result.path / "report.md").exists():
         console.print(f"Report: {result.path / 'report.md'}", highlight=False)
 
 
 def _summary_table(split: str, rows: Sequence[SummaryRow]) -> Table:
+    """The models of one split, in columns that three models need 70 characters for."""
     metrics = list(rows[0].scores)[:2]
-    columns = ["model", *(f"{name} ± 95%" for name in metrics)]
+    columns = ["model", *metrics]
     profiled = any(row.profile for row in rows)
     if profiled:
         columns += ["params", "MACs", "ms p50", "speed"]
     cells = []
     for row in rows:
-        line = [row.label, *(_percent(row.scores[name]) for name in metrics)]
+        line = [row.model.replace("-", " "), *(_percent(row.scores[name]) for name in metrics)]
         if profiled:
             line += _speed(row)
         cells.append(line)
-    title = f"{split} (n = {rows[0].n_rows})"
-    gain = next((row for row in rows if row.gain is not None), None)
-    result = table(title, columns, cells)
-    if gain is not None and gain.gain is not None:
-        more = "more" if gain.gain_exceeds_interval else "not more"
-        result.caption = (
-            f"distillation: {100 * gain.gain:+.2f} points of {gain.main_metric}, {more} than "
-            "the 95% interval's half-width"
-        )
-    return result
+    return table(f"{split} (n = {rows[0].n_rows})", columns, cells)
+
+
+def _remarks(rows: Sequence[SummaryRow]) -> list[str]:
+    """What the columns mean, and what distillation has gained."""
+    lines = ["±: half the 95% interval"]
+    if any(row.model == "baseline" for row in rows):
+        lines[0] += f"; baseline: the {next(r.label for r in rows if r.model == 'baseline')}"
+    for row in rows:
+        if row.gain is not None:
+            points = round(100 * row.gain, 2) + 0.0  # without a minus before zero
+            more = "more" if row.gain_exceeds_interval else "not more"
+            lines.append(
+                f"distillation: {points:+.2f} points of {row.main_metric}, {more} than half "
+                "the 95% interval"
+            )
+    return lines
 
 
 def _percent(score: Score) -> str:
