@@ -3,6 +3,7 @@
 import errno
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,34 @@ def test_a_file_is_there_whole_or_not_at_all(
     with full_disk, reported_io(tmp_path):
         write_text(file, "half")
     assert read_json(file) == {"á": 1}
+
+
+def test_links_and_devices_are_written_through(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target = tmp_path / "there" / "real.md"
+    target.write_text("old")
+    for link in (tmp_path / "link.md", tmp_path / "second.md"):
+        link.symlink_to(target)
+        write_text(link, f"through {link.name}")
+        assert link.is_symlink()
+        assert target.read_text() == f"through {link.name}"
+    (tmp_path / "dangling.md").symlink_to(tmp_path / "there" / "new.md")
+    write_text(tmp_path / "dangling.md", "new")
+    assert (tmp_path / "there" / "new.md").read_text() == "new"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "ñ")
+    assert os.read(reader, 10).decode() == "ñ"
+    os.close(reader)
+    assert pipe.is_fifo()
+    with (tmp_path / "shell.md").open("a+") as stream:  # what `>> shell.md` makes of /dev/stdout
+        stream.write("first ")
+        stream.flush()
+        write_text(Path(f"/dev/fd/{stream.fileno()}"), "second")
+        assert (tmp_path / "shell.md").stat().st_ino == os.fstat(stream.fileno()).st_ino
+    with pytest.raises(InputError, match="cannot be written"), reported_io(tmp_path):
+        write_text(tmp_path / "there", "a folder")
 
 
 def test_what_is_missing_or_damaged_is_told_with_a_remedy(tmp_path: Path) -> None:
