@@ -236,6 +236,22 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, name: str, cont
         build_report(run)
 
 
+@pytest.mark.parametrize(
+    ("leak_check", "said"),
+    [("off", "`data.leak_check` is off"), ("warn", "No row of an evaluation split was found")],
+)
+def test_no_leak_found_and_none_looked_for_are_told_apart(
+    leak_check: str, said: str, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path)
+    write(run / "data.json", {"splits": {"train": {"rows": 1}}, "labels": ["O"], "leaks": []})
+    write(run / "recipe.yaml", {"data": {"leak_check": leak_check}})
+    section = build_report(run).report.read_text(encoding="utf-8").split("## ")
+    data = next(part for part in section if part.startswith("Data"))
+    assert said in data
+    assert ("off" in data) == (leak_check == "off")
+
+
 def test_a_run_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         build_report(tmp_path / "nowhere")

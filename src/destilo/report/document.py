@@ -282,10 +282,7 @@ def _data(contents: RunContents) -> list[str]:
     return [
         table(["split", "rows"], [[name, f"{one['rows']:,}"] for name, one in splits.items()]),
         f"Labels ({len(labels)}): {', '.join(labels)}" if labels else "",
-        table(header, body)
-        if body
-        else "No row of an evaluation split was found in another split "
-        "(or the recipe switched the check off).",
+        table(header, body) if body else _no_leaks(contents),
         "What the readers had to say:\n\n" + "\n".join(notes) if notes else "",
     ]
 
