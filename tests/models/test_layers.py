@@ -8,14 +8,9 @@ import torch
 from transformers import AutoConfig
 
 from destilo.errors import ModelError
+from destilo.layer_map import check_layers, choose_layers
 from destilo.models.folder import AUTO_CLASSES
-from destilo.models.layers import (
-    ARCHITECTURES,
-    architecture_of,
-    check_layers,
-    choose_layers,
-    layer_count,
-)
+from destilo.models.layers import ARCHITECTURES, architecture_of, layer_count
 from destilo.models.student import cut_layers, fewer_layers, model_from_config, set_dropout
 from tests.encoders import (
     ARCHITECTURE_NAMES,

@@ -194,7 +194,7 @@ class TestOverrides:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(
         st.dictionaries(
-            st.sampled_from(["seed", "save_steps", "threads", "logging_steps"]),
+            st.sampled_from(["seed", "save_steps", "logging_steps"]),
             st.integers(min_value=1, max_value=10**9),
         )
     )

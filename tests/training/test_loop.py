@@ -24,11 +24,9 @@ from destilo.training.loop import (
     TrainingJob,
     TrainingResult,
     _Loop,
-    learning_rate_factor,
-    make_optimizer,
-    planned_steps,
     train,
 )
+from destilo.training.optimisation import learning_rate_factor, make_optimizer, planned_steps
 from tests.factories import SENTENCES, text_tokenizer
 
 torch.set_num_threads(1)
@@ -179,7 +177,7 @@ def test_micro_batches_add_up_to_the_gradient_of_one_big_batch(
 
 def test_what_does_not_decay_is_one_dimensional() -> None:
     model = tiny_model()
-    optimizer = make_optimizer(model, spec(weight_decay=0.1))
+    optimizer = make_optimizer([model], spec(weight_decay=0.1))
     decays = {
         id(w): group["weight_decay"] for group in optimizer.param_groups for w in group["params"]
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,57 +115,29 @@ def architecture_of(model_type: str) -> Architecture:
     return ARCHITECTURES[model_type]
 
 
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The sizes that decide how two models' layers can be compared."""
+
+    layers: int
+    width: int
+    heads: int
+
+
+def model_shape(config: Any) -> ModelShape:
+    """Read the sizes of a transformers configuration.
+
+    Raises:
+        ModelError: If the architecture is unknown.
+    """
+    architecture = architecture_of(config.model_type)
+    return ModelShape(
+        layer_count(config),
+        int(getattr(config, architecture.width_key)),
+        int(getattr(config, architecture.heads_key)),
+    )
+
+
 def layer_count(config: Any) -> int:
     """How many layers (ALBERT: turns of its layer) a transformers configuration has."""
     return int(getattr(config, architecture_of(config.model_type).count_key))
-
-
-def choose_layers(available: int, *, wanted: int, layer_map: str = "uniform") -> tuple[int, ...]:
-    """Pick teacher layers for a student, numbered from 1.
-
-    Args:
-        available: Layers of the teacher.
-        wanted: Layers of the student.
-        layer_map: ``uniform`` spreads them so that the last is the teacher's last (12 -> 4:
-            3, 6, 9, 12); ``last`` and ``first`` take one end; ``every:K`` takes K, 2K, 3K, ...
-
-    Raises:
-        ModelError: If the map does not fit.
-
-    Example:
-        >>> choose_layers(12, wanted=4)
-        (3, 6, 9, 12)
-        >>> choose_layers(24, wanted=6, layer_map="every:3")
-        (3, 6, 9, 12, 15, 18)
-    """
-    if not 1 <= wanted <= available:
-        raise ModelError(
-            f"A student of {wanted} layers cannot be cut from a teacher of {available}. "
-            f"Set student.layers to a number from 1 to {available}."
-        )
-    if layer_map == "uniform":
-        return tuple(-(-available * number // wanted) for number in range(1, wanted + 1))
-    if layer_map == "first":
-        return tuple(range(1, wanted + 1))
-    if layer_map == "last":
-        return tuple(range(available - wanted + 1, available + 1))
-    step = layer_map.removeprefix("every:")
-    if not layer_map.startswith("every:") or not step.isdigit() or int(step) < 1:
-        raise ModelError(suggest(layer_map, ("uniform", "first", "last", "every:K"), kind="map"))
-    if int(step) * wanted > available:
-        raise ModelError(
-            f"'{layer_map}' for {wanted} layers reaches layer {int(step) * wanted}, but the "
-            f"teacher has {available}. Use every:{available // wanted} or uniform."
-        )
-    return tuple(int(step) * number for number in range(1, wanted + 1))
-
-
-def check_layers(numbers: Sequence[int], *, available: int) -> tuple[int, ...]:
-    """Check explicit layer numbers (from 1, ascending, no repeats)."""
-    wrong = [number for number in numbers if not 1 <= number <= available]
-    if wrong or list(numbers) != sorted(set(numbers)) or not numbers:
-        raise ModelError(
-            f"student.layers {list(numbers)} must be ascending numbers from 1 to {available}, "
-            "each once."
-        )
-    return tuple(numbers)

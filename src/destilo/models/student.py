@@ -9,9 +9,10 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedModel
 
 from destilo.errors import ModelError, suggest
+from destilo.layer_map import check_layers
 from destilo.models.folder import AUTO_CLASSES, describe
 from destilo.models.labels import label_maps
-from destilo.models.layers import ARCHITECTURES, architecture_of, check_layers, layer_count
+from destilo.models.layers import ARCHITECTURES, architecture_of, layer_count
 
 
 def cut_layers(

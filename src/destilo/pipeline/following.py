@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from transformers import PreTrainedModel
+
 from destilo.errors import InputError
+from destilo.models.capture import Capture
 from destilo.models.folder import LoadedModel
-from destilo.objective.base import Objective
+from destilo.models.layers import model_shape
+from destilo.objective.base import Objective, Weighted
+from destilo.objective.layers import make_layer_terms
 from destilo.objective.logits import make_term
 from destilo.pipeline.experiment import Experiment
-from destilo.recipe.schema import Recipe
+from destilo.recipe.layer_pairs import layer_pairs, origin_of_layers
+from destilo.recipe.schema import Recipe, TermSpec
 from destilo.tasks.tokenization import TextTokenizer
 from destilo.teacher.alignment import AlignmentMode
 from destilo.teacher.source import LiveTeacher
@@ -50,7 +57,11 @@ def alignment_mode(recipe: Recipe, place: int) -> AlignmentMode:
 
 
 def live_teachers(
-    experiment: Experiment, teachers: Sequence[LoadedModel], places: Sequence[int]
+    experiment: Experiment,
+    teachers: Sequence[LoadedModel],
+    places: Sequence[int],
+    *,
+    objective: Objective,
 ) -> list[LiveTeacher]:
     """The teachers as sources of what the student follows.
 
@@ -58,26 +69,77 @@ def live_teachers(
         experiment: Its recipe decides alignment and precision.
         teachers: Loaded, in the recipe's order.
         places: Which of the distinct tokenizers is each teacher's own.
+        objective: Says which of their layers are read.
     """
     recipe = experiment.recipe
-    return [
-        LiveTeacher(
-            model=teacher.model.eval(),
-            heads=tuple(experiment.task.heads),
-            encoding=place,
-            alignment=alignment_mode(recipe, place),
-            pad_id=teacher.text.pad_id,
-            bf16=recipe.training.bf16,
+    live = []
+    for number, (teacher, place) in enumerate(zip(teachers, places, strict=True)):
+        wanted = objective.wanted(number)
+        live.append(
+            LiveTeacher(
+                model=teacher.model.eval(),
+                heads=tuple(experiment.task.heads),
+                encoding=place,
+                alignment=alignment_mode(recipe, place),
+                pad_id=teacher.text.pad_id,
+                bf16=recipe.training.bf16,
+                capture=Capture(teacher.model, wanted) if wanted else None,
+            )
         )
-        for teacher, place in zip(teachers, places, strict=True)
-    ]
+    return live
 
 
-def distillation_objective(recipe: Recipe) -> Objective:
-    """The recipe's terms, with the weights of its teachers."""
-    terms = [
-        make_term(spec.term, weight=spec.weight, temperature=spec.temperature)
-        for spec in recipe.objective
-        if spec.weight > 0
-    ]
-    return Objective(terms, [spec.weight for spec in recipe.teachers])
+def distillation_objective(
+    recipe: Recipe,
+    terms: Sequence[TermSpec],
+    *,
+    student: PreTrainedModel,
+    teachers: Sequence[PreTrainedModel],
+) -> Objective:
+    """The terms of one stage, with the weights of the recipe's teachers.
+
+    Args:
+        recipe: Says where the student's layers come from.
+        terms: Of the stage.
+        student: Decides with the teachers which layers and widths are compared.
+        teachers: In the recipe's order.
+    """
+    torch.manual_seed(recipe.training.seed)  # of the projections
+    weighted: list[Weighted] = []
+    for spec in terms:
+        if spec.weight == 0:
+            continue
+        if not spec.on_layers:
+            weighted.append(make_term(spec.term, weight=spec.weight, temperature=spec.temperature))
+            continue
+        for number, teacher in enumerate(teachers):
+            if recipe.teachers[number].weight > 0:
+                weighted += _layer_terms(recipe, spec, student, teacher, number)
+    return Objective(weighted, [spec.weight for spec in recipe.teachers])
+
+
+def _layer_terms(
+    recipe: Recipe,
+    spec: TermSpec,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    number: int,
+) -> list[Weighted]:
+    mine, theirs = model_shape(student.config), model_shape(teacher.config)
+    return make_layer_terms(
+        spec.term,
+        weight=spec.weight,
+        pairs=layer_pairs(
+            spec,
+            student=mine.layers,
+            teacher=theirs.layers,
+            origin=origin_of_layers(recipe, number),
+        ),
+        widths=(mine.width, theirs.width),
+        heads=(mine.heads, theirs.heads),
+        projection=spec.projection,
+        compare=spec.compare,
+        average_heads=spec.average_heads,
+        relation_heads=spec.relation_heads,
+        teacher=number,
+    )

@@ -42,12 +42,24 @@ class StageKeys:
         training = _decisive(recipe.training)
         made = [learning, self._teachers, self._student, training]
         weights = [spec.weight for spec in recipe.teachers]
-        objective = [[term.model_dump() for term in recipe.objective], recipe.alignment, weights]
+        lessons = [
+            [
+                [term.model_dump() for term in lesson.objective],
+                _decisive(lesson.training.over(recipe.training)),
+            ]
+            for lesson in recipe.lessons
+        ]
+        objective = [lessons, recipe.alignment, weights]
         parts: dict[str, list[Any]] = {
             "data": [everything, recipe.data.leak_check],
             "teacher": [learning, [one for one in self._teachers if one["finetune"]]],
             "student": [made, objective],
-            "baseline": [made, recipe.evaluation.baseline_from, self._encoder],
+            "baseline": [
+                made,
+                [lesson[1] for lesson in lessons],
+                recipe.evaluation.baseline_from,
+                self._encoder,
+            ],
             "evaluate": [
                 everything,
                 made,

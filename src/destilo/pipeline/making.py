@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from destilo.errors import ModelError
+from destilo.layer_map import check_layers, choose_layers
 from destilo.models.folder import (
     LoadedModel,
     load_config,
     load_model,
     text_tokenizer,
 )
-from destilo.models.layers import architecture_of, check_layers, choose_layers, layer_count
+from destilo.models.initialise import InitReport, initialise_from
+from destilo.models.layers import architecture_of, layer_count
 from destilo.models.student import cut_layers, fewer_layers, model_from_config, set_dropout
 from destilo.models.vocabulary import transfer_embeddings
 from destilo.pipeline.tokenizers import TokenizerStore
@@ -79,6 +82,7 @@ def untrained_student(
     teacher: LoadedModel | None,
     tokenizers: TokenizerStore,
     seed: int,
+    told: Callable[[InitReport], None] | None = None,
 ) -> LoadedModel:
     """A student before its training.
 
@@ -89,6 +93,7 @@ def untrained_student(
             the student may take.
         tokenizers: Loads or trains its tokenizer.
         seed: Of new weights.
+        told: Hears where the tensors of a student from a configuration came from.
     """
     torch.manual_seed(seed)
     if spec.from_ == "layers":
@@ -99,7 +104,9 @@ def untrained_student(
     elif spec.from_ == "checkpoint":
         model, old = _from_checkpoint(spec, task)
     else:
-        return _from_config(spec, task=task, teacher=teacher, tokenizers=tokenizers, seed=seed)
+        return _from_config(
+            spec, task=task, teacher=teacher, tokenizers=tokenizers, seed=seed, told=told
+        )
     new = _student_tokenizer(
         spec,
         teacher=teacher,
@@ -155,6 +162,7 @@ def _from_config(
     teacher: LoadedModel | None,
     tokenizers: TokenizerStore,
     seed: int,
+    told: Callable[[InitReport], None] | None,
 ) -> LoadedModel:
     if spec.config is None:
         raise ModelError("student.from is 'config': give `student.config`.")
@@ -181,7 +189,27 @@ def _from_config(
         set_dropout(model.config, spec.dropout)
         torch.manual_seed(seed)
         model = type(model)._from_config(model.config)
-    return LoadedModel(model, tokenizer, text_tokenizer(tokenizer, model.config))
+    made = LoadedModel(model, tokenizer, text_tokenizer(tokenizer, model.config))
+    if spec.init != "random" and teacher is not None:
+        report = _initialise(spec, made, teacher)
+        if told is not None:
+            told(report)
+    return made
+
+
+def _initialise(spec: StudentSpec, made: LoadedModel, teacher: LoadedModel) -> InitReport:
+    source = teacher.model
+    if _vocabulary(made.tokenizer) != _vocabulary(teacher.tokenizer):
+        source = copy.deepcopy(source)
+        transfer_embeddings(source, old=teacher.tokenizer, new=made.tokenizer)
+    available, wanted = layer_count(source.config), layer_count(made.model.config)
+    if wanted > available:
+        raise ModelError(
+            f"The student has {wanted} layers, the teacher {available}: it cannot begin with "
+            "layers of the teacher. Use student.init: random, or fewer layers."
+        )
+    layers = choose_layers(available, wanted=wanted, layer_map=spec.layer_map)
+    return initialise_from(made.model, source, method=spec.init, layers=layers)
 
 
 def _config_keys(source: str) -> dict[str, Any]:

@@ -6,12 +6,16 @@ folder of its name.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from transformers import PreTrainedModel
 
 from destilo.models.folder import LoadedModel, load_model, move_to
+from destilo.models.initialise import InitReport
 from destilo.pipeline import making
 from destilo.pipeline.experiment import Experiment
 from destilo.recipe.schema import TeacherSpec
+from destilo.runs import write_json
 
 
 def teacher_name(number: int) -> str:
@@ -40,12 +44,20 @@ def untrained_student(experiment: Experiment, name: str) -> LoadedModel:
         source = (
             untrained_teacher(experiment, first) if from_encoder else load_teacher(experiment, 0)
         )
+
+    def tell(report: InitReport) -> None:
+        if name == "student":
+            experiment.progress.note(report.summary(), level="info")
+            if experiment.writes:
+                write_json(experiment.path / "training" / name / "init.json", asdict(report))
+
     return making.untrained_student(
         recipe.student,
         task=experiment.task,
         teacher=source,
         tokenizers=experiment.tokenizers,
         seed=recipe.training.seed,
+        told=tell,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from destilo.evaluation import evaluate_model
+from destilo.models.capture import Capture
 from destilo.models.folder import LoadedModel
 from destilo.models.heads import run_model
 from destilo.objective.base import Objective
@@ -75,8 +76,7 @@ def preflight(
     *,
     student: LoadedModel,
     teachers: Sequence[LoadedModel],
-    live: Sequence[LiveTeacher],
-    objective: Objective,
+    lessons: Sequence[tuple[Objective, Sequence[LiveTeacher]]],
     examples: Sequence[Example],
     task: Task,
     inputs: Inputs,
@@ -101,7 +101,11 @@ def preflight(
         metric=task.main_metric,
         teacher_scores=tuple(scores),
         chance=trivial_score(task, inputs, student),
-        start=_start(student, live, objective, examples, task),
+        start={
+            f"{name} (stage {number})" if len(lessons) > 1 else name: value
+            for number, (objective, live) in enumerate(lessons, start=1)
+            for name, value in _start(student, live, objective, examples, task).items()
+        },
     )
 
 
@@ -156,14 +160,19 @@ def _start(
         device=student.model.device,
     )
     student.model.eval()
+    wanted = objective.wanted()
+    capture = Capture(student.model, wanted) if wanted else None
+    objective.projections.to(student.model.device)
     with torch.no_grad():
-        outputs = run_model(student.model, micro.student, tuple(task.heads))
+        outputs = run_model(student.model, micro.student, tuple(task.heads), capture=capture)
         pairs = [
             pairing.pair(outputs, teacher.outputs(inputs), task.heads)
             for teacher, inputs, pairing in zip(live, micro.teachers, micro.pairings, strict=True)
         ]
         own = read_units(outputs, micro.units, task.heads)
         sums = objective.sums(own, micro.labels, pairs)
+    if capture is not None:
+        capture.close()
     counts = objective.counts(micro.targets)
     return {
         name: float(value) / count

@@ -33,7 +33,9 @@ from destilo.recipe.schema import TrainingSpec
 from destilo.runs import digest, write_json
 from destilo.tasks.base import Encoding, Example
 from destilo.teacher.source import LiveTeacher
-from destilo.training.loop import TrainingJob, planned_steps, train
+from destilo.training.checkpoint import clear_checkpoints, keep_weights, read_weights
+from destilo.training.loop import TrainingJob, train
+from destilo.training.optimisation import planned_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,14 @@ class _Lesson:
     """What a model learns from, and how.
 
     Attributes:
+        name: As it is shown, and the folder of its files.
         examples: Encoded windows; the model's own encoding is the first of each.
         objective: The weighted terms.
         settings: Learning rate, batch size, ...
         teachers: Those it follows; none where it learns from labels alone.
     """
 
+    name: str
     examples: Sequence[Example]
     objective: Objective
     settings: TrainingSpec
@@ -64,8 +68,8 @@ def train_teachers(experiment: Experiment) -> list[str]:
         made = untrained_teacher(experiment, spec)
         _check_length(experiment, name, made)
         examples = experiment.task.encode(experiment.rows("train"), [made.text])
-        lesson = _Lesson(examples, Objective([make_term("labels")]), settings)
-        _train(experiment, name, made, lesson=lesson, stage="teacher")
+        lesson = _Lesson(name, examples, Objective([make_term("labels")]), settings)
+        _train(experiment, name, made, lessons=[lesson], stage="teacher")
         outputs.append(name)
     return outputs
 
@@ -81,28 +85,55 @@ def train_student(experiment: Experiment, name: str) -> list[str]:
         rows += experiment.rows("unlabelled")
     examples = experiment.task.encode(rows, tokenizers)
     if name == "student" and experiment.recipe.distils:
-        lesson = _Lesson(
-            examples,
-            distillation_objective(experiment.recipe),
-            experiment.recipe.training,
-            live_teachers(experiment, teachers, places[1:]),
-        )
+        lessons = _distillation(experiment, student, teachers, places[1:], examples)
         if experiment.writes:
-            _preflight(experiment, student, teachers, lesson)
+            _preflight(experiment, student, teachers, lessons)
     else:
-        lesson = _labels_alone(experiment, examples)
-    _train(experiment, name, student, lesson=lesson, stage=name)
+        lessons = [_labels_alone(experiment, name, examples)]
+    _train(experiment, name, student, lessons=lessons, stage=name)
     return [name]
 
 
-def _labels_alone(experiment: Experiment, examples: Sequence[Example]) -> _Lesson:
+def _distillation(
+    experiment: Experiment,
+    student: LoadedModel,
+    teachers: Sequence[LoadedModel],
+    places: Sequence[int],
+    examples: Sequence[Example],
+) -> list[_Lesson]:
+    """One lesson for each stage of the recipe; the last has the student's name."""
+    recipe, lessons = experiment.recipe, []
+    for number, stage in enumerate(recipe.lessons, start=1):
+        objective = distillation_objective(
+            recipe,
+            stage.objective,
+            student=student.model,
+            teachers=[teacher.model for teacher in teachers],
+        )
+        last = number == len(recipe.lessons)
+        lessons.append(
+            _Lesson(
+                "student" if last else f"student-stage-{number}",
+                examples,
+                objective,
+                stage.training.over(recipe.training),
+                live_teachers(experiment, teachers, places, objective=objective),
+            )
+        )
+    return lessons
+
+
+def _labels_alone(experiment: Experiment, name: str, examples: Sequence[Example]) -> _Lesson:
     """The same number of steps and evaluations as the student, on the labelled rows alone."""
-    settings, processes = experiment.recipe.training, experiment.processes.num_processes
+    recipe, processes = experiment.recipe, experiment.processes.num_processes
+    stages = [stage.training.over(recipe.training) for stage in recipe.lessons]
+    settings = stages[-1]
     n_labelled = len(experiment.rows("train"))
     one_epoch = settings.model_copy(update={"max_steps": -1, "num_train_epochs": 1.0})
     every = settings.eval_steps or planned_steps(len(examples), one_epoch, processes=processes)
-    steps = planned_steps(len(examples), settings, processes=processes)
+    steps = sum(planned_steps(len(examples), one, processes=processes) for one in stages)
     return _Lesson(
+        name,
         [example for example in examples if example.row < n_labelled],
         Objective([make_term("labels")]),
         settings.model_copy(update={"max_steps": steps, "eval_steps": every}),
@@ -122,16 +153,15 @@ def _preflight(
     experiment: Experiment,
     student: LoadedModel,
     teachers: Sequence[LoadedModel],
-    lesson: _Lesson,
+    lessons: Sequence[_Lesson],
 ) -> None:
     for loaded in (student, *teachers):
         move_to(loaded.model, experiment.processes.device)
     findings = preflight(
         student=student,
         teachers=teachers,
-        live=lesson.teachers,
-        objective=lesson.objective,
-        examples=lesson.examples,
+        lessons=[(lesson.objective, lesson.teachers) for lesson in lessons],
+        examples=lessons[0].examples,
         task=experiment.task,
         inputs=experiment.inputs,
         settings=experiment.recipe.training,
@@ -142,12 +172,21 @@ def _preflight(
 
 
 def _train(
-    experiment: Experiment, name: str, made: LoadedModel, *, lesson: _Lesson, stage: str
+    experiment: Experiment, name: str, made: LoadedModel, *, lessons: Sequence[_Lesson], stage: str
 ) -> None:
-    folder = experiment.path / "training" / name
-    key, processes = experiment.keys.of(stage), experiment.processes
+    for lesson in lessons[:-1]:
+        _learn_before(experiment, made, lesson, stage=stage)
+    _learn(experiment, made, lessons[-1], stage=stage)
+    if experiment.writes:
+        _save(experiment, name, made, stage=stage)
+    experiment.processes.wait_for_everyone()
+
+
+def _learn(experiment: Experiment, made: LoadedModel, lesson: _Lesson, *, stage: str) -> None:
+    folder = experiment.path / "training" / lesson.name
+    learns_heads = lesson.objective.uses_heads  # else no metric of the task can choose the weights
     job = TrainingJob(
-        name=name,
+        name=lesson.name,
         model=made.model,
         examples=lesson.examples,
         kinds=experiment.task.heads,
@@ -155,16 +194,41 @@ def _train(
         objective=lesson.objective,
         settings=lesson.settings,
         folder=folder,
-        identity=digest([key, name, processes.num_processes]),
+        identity=_identity(experiment, lesson, stage=stage),
         teachers=lesson.teachers,
-        validate=validator(experiment, made),
+        validate=validator(experiment, made) if learns_heads else None,
         select_by=experiment.recipe.evaluation.select_by or experiment.task.main_metric,
     )
     train(job, experiment.progress)
+    for teacher in lesson.teachers:
+        if teacher.capture is not None:
+            teacher.capture.close()
     if experiment.writes:
-        _save(experiment, name, made, stage=stage)
         plot_training(folder / "log.jsonl", folder / "curve.png")
-    processes.wait_for_everyone()
+
+
+def _learn_before(
+    experiment: Experiment, made: LoadedModel, lesson: _Lesson, *, stage: str
+) -> None:
+    """Do a stage that others follow, unless a killed run has finished it already."""
+    folder = experiment.path / "training" / lesson.name
+    identity = _identity(experiment, lesson, stage=stage)
+    finished = read_weights(folder, identity=identity)
+    experiment.processes.wait_for_everyone()
+    if finished is None:
+        _learn(experiment, made, lesson, stage=stage)
+        if experiment.writes:
+            keep_weights(made.model, folder=folder, identity=identity)
+            clear_checkpoints(folder / "checkpoints")
+        experiment.processes.wait_for_everyone()
+        return
+    experiment.progress.note(f"{lesson.name}: already done, skipped", level="skip")
+    made.model.load_state_dict(finished, strict=False)
+
+
+def _identity(experiment: Experiment, lesson: _Lesson, *, stage: str) -> str:
+    key = experiment.keys.of(stage)
+    return digest([key, lesson.name, experiment.processes.num_processes])
 
 
 def _save(experiment: Experiment, name: str, made: LoadedModel, *, stage: str) -> None:

@@ -74,6 +74,11 @@ TERMS: dict[str, str] = {
     "jsd": "Jensen-Shannon divergence: symmetric and bounded, between the two",
     "soft-ce": "cross-entropy with the teacher's distribution: kl plus the teacher's entropy",
     "mse": "squared difference of the logits; no temperature",
+    "hidden-mse": "squared difference of hidden states, layer by layer, through a projection",
+    "hidden-cosine": "one minus the cosine of hidden states, layer by layer",
+    "embedding-mse": "squared difference of what the first layers read",
+    "attention-mse": "squared difference of attention scores (or probabilities), head by head",
+    "attention-relations": "MiniLM: KL of query, key and value relations; heads may differ",
 }
 
 

@@ -11,9 +11,11 @@ import re
 from destilo.errors import RecipeError, suggest
 from destilo.recipe.catalogue import TASKS
 from destilo.recipe.check_data import check_data
+from destilo.recipe.check_layers import check_layer_terms
 from destilo.recipe.check_models import check_models, check_tokenizers
 from destilo.recipe.findings import Finding, Findings
 from destilo.recipe.model_facts import ModelFacts
+from destilo.recipe.places import Key
 from destilo.recipe.schema import Recipe
 
 __all__ = ["Finding", "check_recipe", "require_valid"]
@@ -28,6 +30,8 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
     _check_objective(recipe, findings)
     teachers, student = check_models(recipe, findings)
     _check_layers(recipe, student, findings)
+    check_layer_terms(recipe, teachers, student, findings)
+    _check_init(recipe, teachers, findings)
     check_tokenizers(recipe, teachers, student, findings)
     _check_lengths(recipe, [*teachers, student], findings)
     _check_evaluation(recipe, findings)
@@ -50,19 +54,28 @@ def require_valid(recipe: Recipe) -> None:
 
 
 def _check_objective(recipe: Recipe, findings: Findings) -> None:
-    if all(term.weight == 0 for term in recipe.objective):
-        findings.error(
-            ("objective",), "all weights are 0: nothing to learn.", "Give one a weight above 0."
-        )
-    if not recipe.teachers:
-        for number, term in enumerate(recipe.objective):
-            if term.distils:
+    for stage_number, stage in enumerate(recipe.lessons):
+        start: Key = () if recipe.stages is None else ("stages", stage_number)
+        if all(term.weight == 0 for term in stage.objective):
+            findings.error(
+                (*start, "objective"),
+                "all weights are 0: nothing to learn.",
+                "Give one a weight above 0.",
+            )
+        for number, term in enumerate(stage.objective):
+            if term.distils and not recipe.teachers:
                 findings.error(
-                    ("objective", number, "term"),
+                    (*start, "objective", number, "term"),
                     f"`{term.term}` compares with a teacher, and there is none.",
                     "Add `teacher:`, or use {term: labels} alone for plain fine-tuning.",
                 )
-    elif not recipe.distils:
+    if all(term.on_layers for term in recipe.lessons[-1].objective if term.weight > 0):
+        findings.warn(
+            ("objective",) if recipe.stages is None else ("stages",),
+            "no term of the last training reaches the task's head: it stays as it begins.",
+            "Add {term: kl} or {term: labels}, or a stage with them.",
+        )
+    if recipe.teachers and not recipe.distils:
         findings.warn(
             ("teacher",),
             "no term of the objective looks at the teacher's outputs.",
@@ -131,6 +144,24 @@ def _check_origin_of_layers(recipe: Recipe, findings: Findings) -> None:
             ("student", "of"),
             "the recipe does not say which encoder the teacher was fine-tuned from.",
             "Name it with `teacher.encoder`, or write `of: teacher`.",
+        )
+
+
+def _check_init(recipe: Recipe, teachers: list[ModelFacts], findings: Findings) -> None:
+    student = recipe.student
+    if student.init == "random":
+        return
+    if student.from_ != "config":
+        findings.error(
+            ("student", "init"),
+            f"means nothing for a student from {student.from_}.",
+            "Remove it, or write `from: config`.",
+        )
+    elif not teachers:
+        findings.error(
+            ("student", "init"),
+            f"`{student.init}` begins with the teacher's tensors, and there is no teacher.",
+            "Add `teacher:`, or write `init: random`.",
         )
 
 

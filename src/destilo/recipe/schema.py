@@ -50,7 +50,19 @@ __all__ = [
 ]
 
 TaskName: TypeAlias = Literal["text-classification", "token-classification", "question-answering"]
-TermName: TypeAlias = Literal["labels", "kl", "reverse-kl", "jsd", "soft-ce", "mse"]
+TermName: TypeAlias = Literal[
+    "labels",
+    "kl",
+    "reverse-kl",
+    "jsd",
+    "soft-ce",
+    "mse",
+    "hidden-mse",
+    "hidden-cosine",
+    "embedding-mse",
+    "attention-mse",
+    "attention-relations",
+]
 TrackerName: TypeAlias = Literal["none", "tensorboard", "wandb", "mlflow"]
 ScheduleName: TypeAlias = Literal["linear", "cosine", "constant"]
 
@@ -111,7 +123,7 @@ class TrainingSpec(Spec):
     adam_beta2: Probability = 0.999
     adam_epsilon: Positive = 1e-8
     max_grad_norm: Positive = 1.0
-    seed: Annotated[int, Field(ge=0)] = 13
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 13
     bf16: bool = False
     group_by_length: bool = True
     early_stopping_patience: Count | None = None
@@ -119,7 +131,7 @@ class TrainingSpec(Spec):
     save_steps: Count = 200
     logging_steps: Count = 10
     report_to: TrackerName = "none"
-    threads: Count | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
 
 
 class TrainingOverrides(Spec):
@@ -138,7 +150,7 @@ class TrainingOverrides(Spec):
     adam_beta2: Probability | None = None
     adam_epsilon: Positive | None = None
     max_grad_norm: Positive | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     bf16: bool | None = None
     group_by_length: bool | None = None
     early_stopping_patience: Count | None = None
@@ -146,7 +158,7 @@ class TrainingOverrides(Spec):
     save_steps: Count | None = None
     logging_steps: Count | None = None
     report_to: TrackerName | None = None
-    threads: Count | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
 
     def over(self, training: TrainingSpec) -> TrainingSpec:
         """Return ``training`` with what is given here in its place."""
@@ -211,6 +223,9 @@ class StudentSpec(Spec):
         of: Take layers from the fine-tuned teacher, or from the encoder it was fine-tuned from.
         tokenizer: ``teacher``, ``own`` (the checkpoint's), a folder or hub name, or one to train.
         dropout: Set every dropout probability.
+        init: What a student from a ``config`` begins with: ``random`` weights; ``svd``: the
+            teacher's embeddings reduced to its width, and layers of the teacher where the shapes
+            agree; ``slice``: the first rows and columns of the teacher's tensors.
     """
 
     from_: Literal["layers", "checkpoint", "config"] = Field(alias="from")
@@ -231,25 +246,87 @@ class StudentSpec(Spec):
     config: ModelConfig | None = None
     tokenizer: TokenizerChoice = Field(default_factory=_default_tokenizer)
     dropout: Probability | None = None
+    init: Literal["random", "svd", "slice"] = "random"
+
+
+LayerPairs: TypeAlias = Annotated[
+    tuple[
+        Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=2, max_length=2)],
+        ...,
+    ],
+    BeforeValidator(as_tuple),
+    Field(min_length=1),
+]
+
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "temperature": ("kl", "reverse-kl", "jsd", "soft-ce"),
+    "layer_map": ("hidden-mse", "hidden-cosine", "attention-mse", "attention-relations"),
+    "projection": ("hidden-mse", "hidden-cosine", "embedding-mse"),
+    "compare": ("attention-mse",),
+    "average_heads": ("attention-mse",),
+    "relation_heads": ("attention-relations",),
+}
 
 
 class TermSpec(Spec):
-    """One term of the loss."""
+    """One term of the loss.
+
+    Attributes:
+        temperature: Of the terms on logits, but for ``labels`` and ``mse``.
+        layer_map: Of the terms on layers: ``uniform``, ``last``, ``first``, ``every:K``, or pairs
+            [student layer, teacher layer] from 1. By default the layers that the student was cut
+            from, else ``uniform``; for ``attention-relations`` the last layer of each.
+        projection: Between the widths of hidden states: ``each`` layer its own, one ``shared``,
+            ``none``; ``auto``: none where the widths agree, else each.
+        compare: Attention ``scores``, ``probabilities``, or KL of ``probabilities-kl``.
+        average_heads: Compare attention averaged over heads, so that their numbers may differ.
+        relation_heads: Into how many heads relations are cut.
+    """
 
     term: TermName
     weight: NotNegative = 1.0
     temperature: Positive = 1.0
+    layer_map: (
+        Annotated[
+            Annotated[Text, Tag("<value>")] | Annotated[LayerPairs, Tag("<list>")],
+            Discriminator(shape),
+        ]
+        | None
+    ) = None
+    projection: Literal["auto", "each", "shared", "none"] = "auto"
+    compare: Literal["scores", "probabilities", "probabilities-kl"] = "scores"
+    average_heads: bool = False
+    relation_heads: Count | None = None
 
     @model_validator(mode="after")
-    def _temperature_matters(self) -> TermSpec:
-        if self.temperature != 1.0 and self.term in ("labels", "mse"):
-            raise ValueError(f"`{self.term}` has no temperature: leave it out")
+    def _options_matter(self) -> TermSpec:
+        for option, terms in _OPTIONS.items():
+            given = getattr(self, option) != type(self).model_fields[option].default
+            if given and self.term not in terms:
+                raise ValueError(f"`{self.term}` has no {option}: leave it out")
         return self
 
     @property
     def distils(self) -> bool:
         """Whether the term needs a teacher."""
         return self.term != "labels"
+
+    @property
+    def on_layers(self) -> bool:
+        """Whether the term compares layers, not logits."""
+        return self.term in ("embedding-mse", *_OPTIONS["layer_map"])
+
+
+class StageSpec(Spec):
+    """One of several trainings of the student, in turn.
+
+    Attributes:
+        objective: Its terms.
+        training: Where it differs from the recipe's ``training``.
+    """
+
+    objective: Annotated[tuple[TermSpec, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+    training: TrainingOverrides = TrainingOverrides()
 
 
 class EvaluationSpec(Spec):
@@ -270,7 +347,7 @@ class EvaluationSpec(Spec):
     """
 
     select_by: Text | None = None
-    splits: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] | None = None
+    splits: Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)] | None = None
     baseline: bool = True
     baseline_from: Literal["encoder", "student"] = "encoder"
     bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
@@ -296,6 +373,8 @@ class Recipe(Spec):
     Attributes:
         language: Two or three letters (ISO 639); decides how answers are normalised.
         teacher: One, several with weights, or none for plain fine-tuning.
+        stages: Several trainings of the student in turn, each with an objective and differences
+            from ``training``; in place of ``objective``.
         alignment: Pair student and teacher by position (``identity``) or by ``word``; ``auto``
             chooses by their tokenizers.
     """
@@ -324,12 +403,21 @@ class Recipe(Spec):
     objective: Annotated[tuple[TermSpec, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (
         TermSpec(term="labels"),
     )
+    stages: (
+        Annotated[tuple[StageSpec, ...], BeforeValidator(as_tuple), Field(min_length=1)] | None
+    ) = None
     alignment: Literal["auto", "identity", "word"] = "auto"
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     profile: ProfileSpec = ProfileSpec()
 
     _places: Places = PrivateAttr(default_factory=Places)
+
+    @model_validator(mode="after")
+    def _one_objective(self) -> Recipe:
+        if self.stages is not None and self.objective != (TermSpec(term="labels"),):
+            raise ValueError("`stages` have an objective each: remove `objective`")
+        return self
 
     @property
     def teachers(self) -> tuple[TeacherSpec, ...]:
@@ -341,7 +429,17 @@ class Recipe(Spec):
     @property
     def distils(self) -> bool:
         """Whether any term of the objective needs a teacher."""
-        return any(term.distils and term.weight > 0 for term in self.objective)
+        return any(term.distils and term.weight > 0 for term in self.terms)
+
+    @property
+    def lessons(self) -> tuple[StageSpec, ...]:
+        """The student's trainings in turn: its stages, or one with the recipe's objective."""
+        return self.stages or (StageSpec(objective=self.objective),)
+
+    @property
+    def terms(self) -> tuple[TermSpec, ...]:
+        """The terms of every stage."""
+        return tuple(term for lesson in self.lessons for term in lesson.objective)
 
     @property
     def max_length(self) -> int:

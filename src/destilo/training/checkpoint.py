@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from destilo.errors import CheckpointError
 
 _MANIFEST = "manifest.json"
+_FINISHED = "finished.safetensors"
 
 
 @dataclass(slots=True)
@@ -148,6 +150,32 @@ def load_best(model: torch.nn.Module, *, folder: Path, state: LoopState) -> None
     tied = set(model.state_dict()) - set(_without_aliases(dict(model.state_dict())))
     if unexpected or set(missing) - tied:
         raise CheckpointError(_damaged(checkpoint, f"its {path.name} does not fit the model"))
+
+
+def keep_weights(model: torch.nn.Module, *, folder: Path, identity: str) -> None:
+    """Keep a finished stage's weights for the next one, whole or not at all."""
+    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    partial = folder / f".{_FINISHED}"
+    save_file(_without_aliases(weights), str(partial), metadata={"identity": identity})
+    partial.replace(folder / _FINISHED)
+
+
+def read_weights(folder: Path, *, identity: str) -> dict[str, torch.Tensor] | None:
+    """The weights of a finished stage; ``None`` where there are none, or of other settings.
+
+    Raises:
+        CheckpointError: If they are damaged.
+    """
+    path = folder / _FINISHED
+    if not path.exists():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            if file.metadata()["identity"] != identity:
+                return None
+        return load_file(str(path))
+    except Exception as error:  # safetensors raises a class of its own
+        raise CheckpointError(_damaged(path, str(error))) from error
 
 
 def _without_aliases(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

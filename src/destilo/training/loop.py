@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from destilo.data.batching import BatchPlan, share
 from destilo.errors import InputError, TrainingError
+from destilo.models.capture import Capture
 from destilo.models.heads import run_model
 from destilo.objective.base import Objective
 from destilo.progress import Progress, Silent
@@ -39,6 +40,12 @@ from destilo.training.checkpoint import (
     load_best,
     save_best,
     save_checkpoint,
+)
+from destilo.training.optimisation import (
+    global_batch_size,
+    learning_rate_factor,
+    make_optimizer,
+    planned_steps,
 )
 from destilo.training.processes import join_processes
 
@@ -94,38 +101,6 @@ class TrainingResult:
     planned_steps: int
     best_step: int
     best_metrics: Mapping[str, float]
-
-
-def learning_rate_factor(step: int, *, total: int, warmup_steps: float, schedule: str) -> float:
-    """The share of the peak learning rate at a step (from 0).
-
-    Args:
-        step: The optimiser step about to be made.
-        total: Steps planned.
-        warmup_steps: Steps of linear warm-up; below 1 a share of ``total``.
-        schedule: ``linear`` or ``cosine`` decay to zero, or ``constant``.
-    """
-    warmup = math.ceil(warmup_steps * total) if warmup_steps < 1 else int(warmup_steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    if schedule == "constant":
-        return 1.0
-    share_done = min(1.0, (step - warmup) / max(1, total - warmup))
-    return 1.0 - share_done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * share_done))
-
-
-def planned_steps(n_examples: int, settings: TrainingSpec, *, processes: int = 1) -> int:
-    """Optimiser steps that the settings ask for."""
-    if settings.max_steps > 0:
-        return settings.max_steps
-    per_epoch = math.ceil(n_examples / global_batch_size(settings, processes=processes))
-    return max(1, math.ceil(settings.num_train_epochs * per_epoch))
-
-
-def global_batch_size(settings: TrainingSpec, *, processes: int = 1) -> int:
-    """Examples per optimiser step over all processes and micro-batches."""
-    per_process = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-    return per_process * processes
 
 
 def make_accelerator(settings: TrainingSpec, *, logging_dir: Path | None = None) -> Accelerator:
@@ -188,8 +163,13 @@ class _Loop:
         self.total = planned_steps(len(lengths), job.settings, processes=processes)
         self.checkpoints = job.folder / "checkpoints"
         self.log_file = job.folder / "log.jsonl"
-        optimizer = make_optimizer(job.model, job.settings)
+        self.projections = job.objective.projections.to(self.accelerator.device)
+        optimizer = make_optimizer([job.model, self.projections], job.settings)
         self.model, self.optimizer = self.accelerator.prepare(job.model, optimizer)
+        if len(self.projections):
+            self.accelerator.register_for_checkpointing(self.projections)
+        wanted = job.objective.wanted()
+        self.capture = Capture(job.model, wanted) if wanted else None
         for teacher in job.teachers:
             if isinstance(getattr(teacher, "model", None), torch.nn.Module):
                 teacher.model.to(self.accelerator.device)  # type: ignore[attr-defined]  # just tested
@@ -209,6 +189,8 @@ class _Loop:
                     save_checkpoint(self.accelerator, folder=self.checkpoints, state=self.state)
         finally:
             self.progress.end()
+            if self.capture is not None:
+                self.capture.close()
         return self._finish()
 
     def _resume(self) -> None:
@@ -304,7 +286,7 @@ class _Loop:
 
     def _forward_backward(self, micro: MicroBatch, counts: Sequence[float]) -> torch.Tensor:
         objective, heads = self.job.objective, tuple(self.job.kinds)
-        student = run_model(self.model, micro.student, heads)
+        student = run_model(self.model, micro.student, heads, capture=self.capture)
         pairs = [
             pairing.pair(student, teacher.outputs(inputs), self.job.kinds)
             for teacher, inputs, pairing in zip(
@@ -316,8 +298,10 @@ class _Loop:
         if micro.counted:
             objective.require_finite(sums, step=self.state.step + 1)
         loss = objective.loss(sums, counts)
-        if loss is None:  # nothing supervised here, yet other processes wait for the gradient
-            loss = torch.stack([head.sum() for head in student.heads.values()]).sum() * 0.0
+        if loss is None or not objective.uses_heads:
+            # Every weight gets a gradient, if of zero: other processes wait for it.
+            nothing = torch.stack([head.sum() for head in student.heads.values()]).sum() * 0.0
+            loss = nothing if loss is None else loss + nothing
         # DDP averages over processes, and the counts already cover all of them.
         scale = self.accelerator.num_processes if micro.counted else 0.0
         self.accelerator.backward(loss * scale)
@@ -327,7 +311,12 @@ class _Loop:
 
     def _update(self) -> float:
         limit = self.settings.max_grad_norm or math.inf
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        if self.accelerator.num_processes > 1:
+            for weight in self.projections.parameters():  # the model's own are reduced on the way
+                mine = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                weight.grad = self.accelerator.reduce(mine, reduction="mean")
+        weights = [*self.model.parameters(), *self.projections.parameters()]
+        norm = self.accelerator.clip_grad_norm_(weights, limit)
         value = float(norm) if norm is not None else 0.0
         if not math.isfinite(value):
             raise TrainingError(
@@ -441,22 +430,6 @@ class _Loop:
     def _track(self, figures: Mapping[str, float]) -> None:
         if self.settings.report_to != "none":
             self.accelerator.log(dict(figures), step=self.state.step)
-
-
-def make_optimizer(model: torch.nn.Module, settings: TrainingSpec) -> torch.optim.Optimizer:
-    """AdamW; biases and normalisation weights (one-dimensional) do not decay."""
-    parameters = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [w for w in parameters if w.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [w for w in parameters if w.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups,
-        lr=settings.learning_rate,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        eps=settings.adam_epsilon,
-        fused=True,  # one pass over the weights: three times faster on a CPU
-    )
 
 
 def _truncate_log(path: Path, *, after: int) -> None:
