@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -161,6 +163,10 @@ def test_what_the_task_does_not_take_is_told(
 ) -> None:
     run = made("questions")
     assert call("predict", run, "--text", "Hola") == 2
+    assert "--text means nothing to this model" in capsys.readouterr().err
+    assert call("predict", run, *flags(ONE["questions"]), "--text-pair", "Hola") == 2
+    assert "--text-pair means nothing" in capsys.readouterr().err
+    assert call("predict", run, "--question", "¿Quién?") == 2
     assert "question-answering needs question, context" in capsys.readouterr().err
     assert call("predict", run, "-i", tmp_path / "no.jsonl") == 2
     assert "does not exist" in capsys.readouterr().err
@@ -168,6 +174,68 @@ def test_what_the_task_does_not_take_is_told(
     (tmp_path / "plain").write_text("")
     assert call("predict", run, *flags(ONE["questions"]), "-o", tmp_path / "plain/x") == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_question_to_a_model_that_tags_is_refused(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("predict", made("ner"), "--question", "¿Quién?", "--text", "Hola") == 2
+    assert "token-classification needs tokens or text" in capsys.readouterr().err
+
+
+def test_ids_are_passed_on_as_they_are(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, rows = made("questions"), tmp_path / "rows.jsonl"
+    given: list[Any] = [7, None, "7", ["a", 1], 2.5]
+    tiny.write_lines(rows, [ONE["questions"] | {"id": one, "more": 1} for one in given])
+    assert call("predict", run, "-i", rows, "--batch-size", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == given
+    assert destilo.Predictor.load(run)(id=7, **ONE["questions"])["id"] == 7
+
+
+def test_a_link_stays_a_link_and_its_target_gets_the_lines(made: Made, tmp_path: Path) -> None:
+    target, link = tmp_path / "there" / "real.jsonl", tmp_path / "link.jsonl"
+    target.parent.mkdir()
+    target.write_text("old")
+    link.symlink_to("there/real.jsonl")
+    assert call("predict", made("questions"), *flags(ONE["questions"]), "-o", link) == 0
+    assert link.is_symlink()
+    assert json.loads(target.read_text(encoding="utf-8"))["id"] == "0"
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
+def test_what_is_no_regular_file_is_written_to_and_stays(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert call("predict", made("questions"), *flags(ONE["questions"]), "-o", pipe) == 0
+        assert json.loads(os.read(reader, 1 << 16))["id"] == "0"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert call("predict", made("questions"), *flags(ONE["questions"]), "-o", tmp_path) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_device_stays_a_device_and_a_full_one_is_told(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, number = tmp_path / "full", os.makedev(1, 7)
+    try:
+        os.mknod(full, stat.S_IFCHR | 0o600, number)
+        full.open("w").close()
+    except PermissionError:
+        pytest.skip("devices can be made here by nobody, or not opened")
+    assert call("predict", made("questions"), *flags(ONE["questions"]), "-o", full) == 1
+    assert "disk is full" in capsys.readouterr().err
+    assert full.is_char_device()
 
 
 @pytest.mark.slow

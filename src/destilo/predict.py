@@ -15,10 +15,15 @@ from destilo.rows import QuestionRow, Row, TaggingRow, TextRow
 from destilo.tasks import Task, task_from_settings
 from destilo.tasks.base import Prediction
 
-_INPUTS = {
+_KEYS = {
     "question-answering": ("question", "context"),
-    "token-classification": ("tokens or text",),
-    "text-classification": ("text", "text_pair (for pairs)"),
+    "token-classification": ("tokens", "text"),
+    "text-classification": ("text", "text_pair"),
+}
+_NEEDS = {
+    "question-answering": "question, context",
+    "token-classification": "tokens or text",
+    "text-classification": "text, text_pair (for pairs)",
 }
 
 
@@ -49,7 +54,18 @@ class Predictor:
 
     def __call__(self, **inputs: Any) -> Prediction:
         """Predict one input; the keys are the task's (``question`` and ``context``, ...)."""
-        return self.predict([self.row(inputs)])[0]
+        prediction = self.predict([self.row(inputs)])[0]
+        return prediction | {"id": inputs.get("id", prediction["id"])}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What the task reads of an input."""
+        return _KEYS[self.task.name]
+
+    @property
+    def needs(self) -> str:
+        """The same as a sentence, for messages."""
+        return f"{self.task.name} needs {_NEEDS[self.task.name]}"
 
     def row(self, inputs: Mapping[str, Any], *, number: int = 0) -> Row:
         """Check one input and make a row of it.
@@ -100,9 +116,8 @@ class Predictor:
             yield from self.predict(chunk, batch_size=batch_size)
 
     def _text(self, inputs: Mapping[str, Any], key: str) -> str:
-        needed = ", ".join(_INPUTS[self.task.name])
         if key not in inputs:
-            raise InputError(f"'{key}' is missing; {self.task.name} needs {needed}.")
+            raise InputError(f"'{key}' is missing; {self.needs}.")
         value = inputs[key]
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"'{key}' must be a text that is not empty.")

@@ -295,6 +295,15 @@ def _confident(
     return task.decode(rows, examples, heads)
 
 
+def test_no_answer_has_its_place_among_the_best() -> None:
+    task = replace(TASK, no_answer=True)
+    rows = [ask(SENTENCES[2], "Benito")] * 3
+    for prediction in _confident(task, rows, [20.0, 8.0, -9.0]):
+        scores = [entry["score"] for entry in prediction["n_best"]]
+        assert scores == sorted(scores, reverse=True)
+        assert [entry["answer"] for entry in prediction["n_best"]].count("") == 1
+
+
 def test_the_threshold_decides_on_no_answer_and_is_tuned() -> None:
     context = SENTENCES[2]
     rows = [ask(context, "Benito"), ask(context, "Benito"), ask(context), ask(context, "Benito")]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -47,22 +50,17 @@ def predict(
 
     A file, or standard input, holds one JSON object a line with the same keys:
     question and context; text, or tokens (a list); text and text_pair.
-    An id is passed on.
+    An id is passed on as it is.
     """
-    arguments = {"question": question, "context": context, "text": text, "text_pair": text_pair}
-    inputs = _inputs({key: value for key, value in arguments.items() if value is not None}, file)
+    given = {"question": question, "context": context, "text": text, "text_pair": text_pair}
+    arguments = {key: value for key, value in given.items() if value is not None}
+    inputs = _inputs(arguments, file)
     quiet_libraries()
     from destilo.predict import Predictor
 
     predictor = Predictor.load(model)
-    rows = (
-        _row(predictor, values, where=where, number=number)
-        for number, (where, values) in enumerate(inputs)
-    )
-    lines = (
-        json.dumps(one, ensure_ascii=False) + "\n"
-        for one in predictor.stream(rows, batch_size=batch_size)
-    )
+    _check_arguments(arguments, predictor)
+    lines = _lines(predictor, inputs, batch_size=batch_size)
     if output is not None:
         _write_lines(output, lines)
         return
@@ -85,6 +83,31 @@ def _inputs(
     return iter([("", arguments)]) if arguments else _json_lines(file)
 
 
+def _check_arguments(arguments: Mapping[str, str], predictor: Predictor) -> None:
+    """Refuse a text that the task does not read, rather than drop it."""
+    for key in arguments:
+        if key not in predictor.keys:
+            raise InputError(
+                f"--{key.replace('_', '-')} means nothing to this model: {predictor.needs}."
+            )
+
+
+def _lines(
+    predictor: Predictor, inputs: Iterator[tuple[str, Mapping[str, Any]]], *, batch_size: int
+) -> Iterator[str]:
+    """Yield a JSON line for each input, with the id that it came with, whatever its type."""
+    identities: deque[Any] = deque()
+
+    def rows() -> Iterator[Row]:
+        for number, (where, values) in enumerate(inputs):
+            row = _row(predictor, values, where=where, number=number)
+            identities.append(values.get("id", row.id))
+            yield row
+
+    for prediction in predictor.stream(rows(), batch_size=batch_size):
+        yield json.dumps(prediction | {"id": identities.popleft()}, ensure_ascii=False) + "\n"
+
+
 def _row(predictor: Predictor, values: Mapping[str, Any], *, where: str, number: int) -> Row:
     try:
         return predictor.row(values, number=number)
@@ -93,18 +116,34 @@ def _row(predictor: Predictor, values: Mapping[str, Any], *, where: str, number:
 
 
 def _write_lines(output: Path, lines: Iterable[str]) -> None:
-    """Write the file line by line, there whole or not at all."""
+    """Write a file, there whole or not at all; a device or a pipe gets its lines as they come."""
     from destilo.runs import reported_io
 
-    partial = output.with_name(f".{output.name}.partial")
     with reported_io(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
+        if _is_stream(output):
+            with output.open("w", encoding="utf-8") as stream:
+                for line in lines:
+                    stream.write(line)
+                    stream.flush()
+            return
+        target = Path(os.path.realpath(output))  # a link stays a link
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
         try:
             with partial.open("w", encoding="utf-8") as stream:
                 stream.writelines(lines)
-            partial.replace(output)
+            partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether something stands there already that is neither a regular file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _json_lines(path: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:

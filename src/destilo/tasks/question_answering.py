@@ -134,7 +134,8 @@ class QuestionAnswering:
             ``end`` (``""``, ``None``, ``None`` for no answer); ``score``, the start logit plus
             the end logit; ``no_answer_score``, how much the logits prefer "no answer" to the
             best span; and ``n_best``, a list of ``answer``, ``start``, ``end``, ``score`` and
-            ``probability`` (softmax over the list).
+            ``probability`` (softmax over the list), best first, "no answer" in its place where
+            it is allowed. The threshold may choose another answer than the first of the list.
         """
         return decode_answers(
             rows_of(rows, QuestionRow, self.name),

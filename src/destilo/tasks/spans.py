@@ -126,6 +126,7 @@ def _prediction(
     answer = empty if answers else listed[0]
     if threshold is not None or not best:
         listed.append(empty)
+        listed.sort(key=lambda entry: -entry["score"])  # stable: a span goes before "no answer"
     shares = probabilities(np.array([entry["score"] for entry in listed], dtype=np.float32))
     return {
         "id": row.id,
