@@ -26,6 +26,31 @@ def read(tmp_path: Path, text: str, *, header: bool = True) -> list[dict[str, st
     return [dict(record.values) for record in csv_records(path, header=header, tally=Tally())]
 
 
+@given(st.lists(st.lists(FIELD, min_size=2, max_size=2), min_size=1), st.sampled_from([" ", " \t"]))
+def test_blanks_around_quoted_fields_change_nothing(rows: list[list[str]], blank: str) -> None:
+    lines = [[f'"{field.replace(chr(34), chr(34) * 2)}"' for field in row] for row in rows]
+    text = "".join(f"{blank}{f'{blank},{blank}'.join(line)}{blank}\n" for line in lines)
+    assert [fields for _, fields in _csv_lines(text, ",", Path("a"))] == rows
+
+
+def test_a_blank_after_the_comma_is_no_part_of_a_quoted_field(tmp_path: Path) -> None:
+    text = 'text, "label"\n"frase 1", "sí"\n"dos", "no, señor"\n tres, no\n"cuatro" ,no'
+    assert [tuple(row.values()) for row in read(tmp_path, text)] == [
+        ("frase 1", "sí"),
+        ("dos", "no, señor"),
+        (" tres", " no"),
+        ("cuatro", "no"),
+    ]
+    assert set(read(tmp_path, text)[0]) == {"text", "label"}
+
+
+@pytest.mark.parametrize("field", [' "Hola" dijo', ' "a', ' a "b"'])
+def test_quotes_inside_a_field_that_is_not_quoted_whole_are_kept(
+    tmp_path: Path, field: str
+) -> None:
+    assert read(tmp_path, f"text,label\nuno,{field}\ndos,b\n")[0]["label"] == field
+
+
 def test_rows_are_numbered_by_the_line_they_start_on(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('text,label\n"uno\ndos",a\n\ntres,b\n', encoding="utf-8")

@@ -2,7 +2,8 @@
 
 Python's ``csv`` swallows the rest of a file after an unclosed quote without a word; this reader
 keeps the place of every field. CSV follows RFC 4180 (quoted fields may hold separators, line ends
-and doubled quotes). TSV has no quoting: a quote is a character like any other, as in most corpora.
+and doubled quotes); blanks around a quoted field are no part of it. TSV has no quoting: a quote
+is a character like any other, as in most corpora.
 """
 
 from __future__ import annotations
@@ -93,12 +94,15 @@ def _header(fields: Sequence[str], where: str) -> list[str]:
 def _csv_lines(text: str, separator: str, path: Path) -> Iterator[Line]:
     """Yield (line number of the row's start, fields); empty lines are no rows."""
     plain = re.compile(rf"[^{re.escape(separator)}\r\n]*")
+    # As people write it after a comma. Only a field that is quoted whole: others keep their quotes.
+    spaced = re.compile(rf"[ \t]+{_QUOTED.pattern}(?=[ \t]*(?:[{re.escape(separator)}\r\n]|\Z))")
     position, line = 0, 1
     fields: list[str] = []
     row_line = line
     while position < len(text):
-        if text[position] == '"':
-            match = _QUOTED.match(text, position)
+        match = spaced.match(text, position)
+        if match is not None or text[position] == '"':
+            match = match or _QUOTED.match(text, position)
             if match is None:
                 raise DataError(
                     f"{path}:{line}: a quote is opened in field {len(fields) + 1} and never "
@@ -107,6 +111,8 @@ def _csv_lines(text: str, separator: str, path: Path) -> Iterator[Line]:
             fields.append(match[1].replace('""', '"'))
             opened, line = line, line + len(_LINE_END.findall(match[1]))
             position = match.end()
+            while text.startswith((" ", "\t"), position):
+                position += 1
             if position < len(text) and text[position] not in (separator, "\r", "\n"):
                 raise DataError(
                     f"{path}:{opened}: the quote opened in field {len(fields)} is followed by "
