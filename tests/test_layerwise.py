@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 import destilo
 from destilo.errors import RecipeError
+from destilo.models.student import model_from_config
+from destilo.progress import Silent
 from destilo.recipe.check import check_recipe
 from tests import tiny
 from tests.training.killing import run_recipe
@@ -188,6 +190,46 @@ def test_a_written_recipe_with_stages_loads_again(tmp_path: Path) -> None:
     run = tmp_path / "run"
     destilo.run(recipe, output=run, until="data")
     assert destilo.load_recipe(run / "recipe.yaml").digest == recipe.digest
+
+
+def _parameters(settings: dict[str, Any]) -> int:
+    with torch.device("meta"):
+        model = model_from_config(
+            settings, "question-answering", labels=(), vocab_size=50_262, pad_id=1
+        )
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def test_the_papers_pair_has_the_papers_sizes() -> None:
+    """51M and 355M in the paper (section 4), 6.9 times fewer."""
+    recipe = destilo.load_recipe("spanish-tinyroberta")
+    assert isinstance(recipe.student.config, dict)
+    student = _parameters(recipe.student.config)
+    large = {
+        **recipe.student.config,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+    }
+    teacher = _parameters(large)
+    assert student == 51_211_778
+    assert round(teacher / 1e6, 1) == 354.3
+    assert round(teacher / student, 1) == 6.9
+
+
+def test_layers_above_the_map_are_named(tmp_path: Path) -> None:
+    """A teacher from the hub is not known to `check`, so the run itself says it."""
+    recipe = short(tmp_path / "data", objective=[{"term": "hidden-mse", "layer_map": [[1, 1]]}])
+    told: list[str] = []
+
+    class Listener(Silent):
+        def note(self, message: str, *, level: str = "info") -> None:
+            told.append(f"{level}: {message}")
+
+    destilo.run(
+        destilo.load_recipe(recipe), output=tmp_path / "run", until="student", progress=Listener()
+    )
+    assert any("warning: layers 2 of the teacher are above" in one for one in told), told
 
 
 def _findings(recipe: dict[str, Any]) -> list[str]:

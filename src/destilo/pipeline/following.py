@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from destilo.errors import InputError
 from destilo.models.capture import Capture
 from destilo.models.folder import LoadedModel
-from destilo.models.layers import model_shape
+from destilo.models.layers import layer_count, model_shape
 from destilo.objective.base import Objective, Weighted
 from destilo.objective.layers import make_layer_terms
 from destilo.objective.logits import make_term
@@ -116,6 +116,22 @@ def distillation_objective(
             if recipe.teachers[number].weight > 0:
                 weighted += _layer_terms(recipe, spec, student, teacher, number)
     return Objective(weighted, [spec.weight for spec in recipe.teachers])
+
+
+def unfollowed(objective: Objective, teachers: Sequence[PreTrainedModel]) -> list[str]:
+    """One sentence for each teacher whose topmost layers no term on layers looks at."""
+    sentences = []
+    for number, teacher in enumerate(teachers):
+        wanted, available = objective.wanted(number), layer_count(teacher.config)
+        top = max(wanted.hidden | wanted.attention, default=0)
+        if 0 < top < available:
+            name = "the teacher" if len(teachers) == 1 else f"teacher {number + 1}"
+            above = str(available) if top + 1 == available else f"{top + 1} to {available}"
+            sentences.append(
+                f"layers {above} of {name} are above the layer map: no layer of the student "
+                "follows them. `layer_map: uniform` ends at the last one."
+            )
+    return sentences
 
 
 def _layer_terms(

@@ -18,6 +18,7 @@ from destilo.pipeline.following import (
     distillation_objective,
     distinct_tokenizers,
     live_teachers,
+    unfollowed,
 )
 from destilo.pipeline.keys import finetune_settings
 from destilo.pipeline.models import (
@@ -110,6 +111,8 @@ def _distillation(
             student=student.model,
             teachers=[teacher.model for teacher in teachers],
         )
+        for sentence in unfollowed(objective, [teacher.model for teacher in teachers]):
+            experiment.progress.note(sentence, level="warning")
         last = number == len(recipe.lessons)
         lessons.append(
             _Lesson(
