@@ -71,6 +71,34 @@ def test_a_text_that_stands_once_is_repaired(text: str, start: int | None) -> No
     assert "1 (q1)" in notes[0]
 
 
+@pytest.mark.parametrize(
+    ("context", "text", "wanted"),
+    [
+        ("Dio la vuelta al mundo y a otros mundos.", "mundo", 17),
+        ("Es universal. Lleva sal.", "sal", 20),
+        ("De 1901 a 19012.", "1901", 3),
+        (unicodedata.normalize("NFD", "Él no es Élida."), "Él", 0),
+        ("«Sal» universal", "Sal", 1),
+        ("Salió (de Jaca).", "(de", 6),
+    ],
+)
+def test_a_repair_takes_whole_words(context: str, text: str, wanted: int) -> None:
+    answers, notes = place(context, (text, 2))
+    assert answers[0].start == wanted
+    assert notes
+
+
+@pytest.mark.parametrize(
+    ("context", "text"),
+    [("Hay otros mundos.", "mundo"), ("Es universal.", "sal"), ("En 1901.", "901")],
+)
+def test_a_text_inside_longer_words_is_refused(context: str, text: str) -> None:
+    with pytest.raises(DataError, match="stands inside longer words only"):
+        place(context, (text, 0))
+    start = context.index(text)
+    assert place(context, (text, start)) == ((Answer(text, start),), ())
+
+
 def test_an_answer_takes_the_form_of_its_context() -> None:
     composed, _ = place(CONTEXT, (unicodedata.normalize("NFD", "Peña"), 0))
     assert composed == (Answer("Peña", 10),)

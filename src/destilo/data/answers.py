@@ -2,7 +2,8 @@
 
 ``answer_start`` counts code points. Data counted in bytes or UTF-16 units, or written in another
 Unicode form than the context, have offsets or texts that do not fit. An answer is repaired when
-there is one place only that it can mean; its text then becomes the context's own characters.
+there is one place only that it can mean, as whole words; its text then becomes the context's own
+characters.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class AnswerPlacer:
                 placed[found[0]] = None
                 repaired = True
             else:
-                self._fail(text, start, found=bool(found), row=row, where=where)
+                self._fail(context, text, start, several=bool(found), row=row, where=where)
         if repaired:
             self._tally.add(
                 "Questions with an answer whose offset or form did not fit, repaired from its text",
@@ -81,44 +82,51 @@ class AnswerPlacer:
             f"bytes nor UTF-16 units. Correct or remove:\n{shown}{more}"
         )
 
-    def _fail(self, text: str, start: int | None, *, found: bool, row: str, where: str) -> None:
+    def _fail(
+        self, context: str, text: str, start: int | None, *, several: bool, row: str, where: str
+    ) -> None:
         short = text if len(text) <= 40 else text[:39] + "…"
-        why = "stands several times" if found else "does not stand"
         if not text.strip():
             why = "(an empty text; a question without answer has no answers at all) cannot stand"
+        elif several:
+            why = "stands several times"
+        elif any(True for _ in _occurrences(context, text.strip())):
+            why = "stands inside longer words only"
+        else:
+            why = "does not stand"
         offset = "no answer_start" if start is None else f"answer_start {start}"
         self._failures.append(
             f"{where}: question {row!r}: {short!r} {why} in its context, {offset}"
         )
 
     def _find(self, context: str, text: str, start: int | None) -> list[Answer]:
-        """Return up to two places that the text can mean (one is a repair)."""
+        """Return the places that the text can mean (one alone is a repair)."""
         stripped = text.strip()
         if not stripped:
             return []
         if text in context:
-            return [Answer(text, at) for at in _occurrences(context, text)]
+            return [Answer(text, at) for at in _occurrences(context, text, whole=True)]
         if stripped in context:
-            places = _occurrences(context, stripped, most=len(context))
-            found = [Answer(stripped, at) for at in places]
+            found = [Answer(stripped, at) for at in _occurrences(context, stripped)]
+            whole = [Answer(stripped, at) for at in _occurrences(context, stripped, whole=True)]
         else:
             found = self._find_decomposed(context, stripped)
+            whole = self._find_decomposed(context, stripped, whole=True)
         # The offset was right and only blanks or accents differ: no need to be unique.
         lead = len(text) - len(text.lstrip())
         near = [answer for answer in found if start is not None and answer.start == start + lead]
-        return near or found
+        return near or whole
 
-    def _find_decomposed(self, context: str, text: str) -> list[Answer]:
+    def _find_decomposed(self, context: str, text: str, *, whole: bool = False) -> list[Answer]:
         """Compare in NFD, in which every accent is a character of its own."""
         if context != self._context or self._decomposed is None:
             self._context, self._decomposed = context, _decompose(context)
         flat, origins = self._decomposed
         needle = unicodedata.normalize("NFD", text)
         found = []
-        for at in _occurrences(flat, needle, most=len(flat)):
+        for at in _occurrences(flat, needle, whole=whole):
             end = at + len(needle)
-            whole = at == 0 or origins[at - 1] != origins[at]
-            if whole:
+            if at == 0 or origins[at - 1] != origins[at]:
                 last = origins[end] if end < len(flat) else len(context)
                 found.append(Answer(context[origins[at] : last], origins[at]))
         return found
@@ -128,15 +136,29 @@ def _stands(context: str, text: str, start: int) -> bool:
     return start >= 0 and text.strip() != "" and context.startswith(text, start)
 
 
-def _occurrences(context: str, text: str, *, most: int = 2) -> Iterator[int]:
-    """Yield where the text stands; not where its last letter carries one more accent."""
+def _occurrences(context: str, text: str, *, whole: bool = False) -> Iterator[int]:
+    """Yield where the text stands; not where its last letter carries one more accent.
+
+    Args:
+        context: Where to look.
+        text: What for.
+        whole: Not where a word goes on before it or after it, either.
+    """
     at = context.find(text)
-    while at >= 0 and most > 0:
+    while at >= 0:
         end = at + len(text)
-        if end == len(context) or not unicodedata.combining(context[end]):
+        accented = end < len(context) and unicodedata.combining(context[end])
+        if not accented and not (whole and (_in_word(context, at) or _in_word(context, end))):
             yield at
-            most -= 1
         at = context.find(text, at + 1)
+
+
+def _in_word(context: str, at: int) -> bool:
+    """Whether letters or digits stand on both sides of a place."""
+    return 0 < at < len(context) and all(
+        character.isalnum() or unicodedata.combining(character)
+        for character in context[at - 1 : at + 1]
+    )
 
 
 def _decompose(context: str) -> tuple[str, list[int]]:
