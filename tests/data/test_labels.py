@@ -87,6 +87,24 @@ def test_a_label_that_is_not_declared_is_refused() -> None:
         labels(CLASSIFICATION, texts("train", "a", "b"), declared=["a", "b", "a"])
 
 
+def test_a_wrong_label_column_is_told_in_a_few_lines() -> None:
+    train = texts("train", *(f"una frase larga, la {n:04d}, que no es clase" for n in range(5_000)))
+    with pytest.raises(DataError) as caught:
+        labels(CLASSIFICATION, train, texts("test", *(f"otra {n}" for n in range(900))))
+    said = str(caught.value)
+    assert len(said) < 1_500
+    assert "and 895 more is not in data.train" in said
+    assert "and 4,990 more)" in said
+    assert "Nearly every row of data.train has a label of its own" in said
+    assert "`columns`" in said
+
+
+def test_many_labels_that_recur_are_no_wrong_column() -> None:
+    train = texts("train", *(f"clase-{n % 50}" for n in range(200)))
+    with pytest.raises(DataError, match=r"and 40 more\)\. A model cannot learn"):
+        labels(CLASSIFICATION, train, texts("test", "otra"))
+
+
 def test_training_rows_need_labels() -> None:
     with pytest.raises(DataError, match=r"data\.train: 1 of 2 rows .*train:2.*data\.unlabelled"):
         labels(CLASSIFICATION, texts("train", "a", None))

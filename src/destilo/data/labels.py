@@ -13,7 +13,10 @@ from destilo.rows import QuestionRow, Row, Split, TaggingRow
 
 TRAIN = "train"
 UNLABELLED = "unlabelled"
-SHOWN_LABELS = 5
+SHOWN_UNKNOWN = 5
+SHOWN_KNOWN = 10
+_LONGEST_SHOWN = 40
+_MANY = 20
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _IOB2 = re.compile(r"[BI]-(.+)", re.DOTALL)
 
@@ -59,7 +62,7 @@ def label_set(
             raise DataError(f"data.labels: declared twice: {', '.join(map(repr, twice))}.")
     for name, split in splits.items():
         if name != UNLABELLED:
-            _check_known(name, split, labels, declared=declared is not None)
+            _check_known(name, split, labels, train=splits[TRAIN], declared=declared is not None)
     return labels
 
 
@@ -118,27 +121,51 @@ def _ordered(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=lambda label: (chunked and label != OUTSIDE, label)))
 
 
-def _check_known(name: str, split: Split, labels: Sequence[str], *, declared: bool) -> None:
+def _check_known(
+    name: str, split: Split, labels: Sequence[str], *, train: Split, declared: bool
+) -> None:
     known = frozenset(labels)
     unknown = Counter({k: n for k, n in _counts(split.rows).items() if k not in known})
     if not unknown:
         return
     shown = [
-        f"'{label}' ({n}x, first at {_first(split.rows, label)})"
-        for label, n in unknown.most_common(SHOWN_LABELS)
+        f"'{_clipped(label)}' ({n}x, first at {_first(split.rows, label)})"
+        for label, n in unknown.most_common(SHOWN_UNKNOWN)
     ]
-    more = f" and {len(unknown) - SHOWN_LABELS} more" if len(unknown) > SHOWN_LABELS else ""
+    more = f" and {len(unknown) - SHOWN_UNKNOWN:,} more" if len(unknown) > SHOWN_UNKNOWN else ""
     source = "`data.labels`" if declared else f"data.{TRAIN}"
-    remedy = (
-        "Add it there, or correct the rows."
-        if declared
-        else "A model cannot learn what it never sees. Correct the rows, or give the full list "
-        "as `data.labels` to go on without examples of it."
-    )
+    if _looks_like_another_column(train):
+        remedy = (
+            f"Nearly every row of data.{TRAIN} has a label of its own: is it the right column? "
+            f"Name the column of the classes in `columns`."
+        )
+    elif declared:
+        remedy = "Add it there, or correct the rows."
+    else:
+        remedy = (
+            "A model cannot learn what it never sees. Correct the rows, or give the full list "
+            "as `data.labels` to go on without examples of it."
+        )
     raise DataError(
         f"data.{name}: label {', '.join(shown)}{more} is not in {source} "
-        f"({', '.join(labels)}). {remedy}"
+        f"({_listed(labels)}). {remedy}"
     )
+
+
+def _looks_like_another_column(train: Split) -> bool:
+    """Whether there are about as many classes as rows, as in a column of ids or of texts."""
+    counts = _counts(train.rows)
+    return len(counts) > _MANY and 2 * len(counts) > counts.total()
+
+
+def _listed(labels: Sequence[str]) -> str:
+    shown = ", ".join(map(_clipped, labels[:SHOWN_KNOWN]))
+    rest = len(labels) - SHOWN_KNOWN
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
+
+
+def _clipped(label: str) -> str:
+    return label if len(label) <= _LONGEST_SHOWN else label[: _LONGEST_SHOWN - 1] + "…"
 
 
 def _first(rows: Sequence[Row], label: str) -> str:
