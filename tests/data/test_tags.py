@@ -107,6 +107,46 @@ def test_one_sentence_decides_how_all_are_read() -> None:
     assert tally.notes() == ("Tags were read as IOB1 and are kept as IOB2.",)
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "b-org o i-per",
+        "ORG-B O PER-I",
+        "B_ORG O I_PER",
+        "b_org i_org b_per",
+        "PER.B PER.I",
+        "B I O",
+    ],
+)
+def test_an_unusual_spelling_of_chunks_is_said(tags: str) -> None:
+    held = [sentence(tags, first_line=1)]
+    rows, scheme = harmonise(held, scheme="auto", tally=(tally := Tally()))
+    assert (rows[0].tags, scheme) == (tuple(tags.split()), "raw")
+    (note,) = tally.notes()
+    assert "look like chunk tags" in note
+    assert tags.split()[0] in note
+    harmonise(held, scheme="raw", tally=(tally := Tally()))
+    assert tally.notes() == ()
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "NOUN VERB ADJ",
+        "NOUN B-X VERB ADJ",
+        "N-S V-S A-S O",
+        "O O",
+        "B C D O",
+        "VERB_B NOUN ADP DET",
+        "ADJ-B NOUN-F O VERB-F",
+        "B-PER I-PER O",
+    ],
+)
+def test_parts_of_speech_and_plain_chunks_need_no_word(tags: str) -> None:
+    harmonise([sentence(tags, first_line=1)], scheme="auto", tally=(tally := Tally()))
+    assert tally.notes() == ()
+
+
 def test_repairs_are_counted_with_their_lines() -> None:
     held = [sentence("B-PER O I-LOC B-LOC", first_line=7)]
     rows, _ = harmonise(held, scheme="auto", tally=(tally := Tally()))

@@ -30,6 +30,10 @@ RAW = "raw"
 SCHEMES = ("auto", "iob1", "iob2", "iobes", RAW)
 
 _CHUNK_TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
+_ODD_CHUNK_TAG = re.compile(
+    r"(?P<before>[BIESLU])[-_:/.|].+|.+[-_:/.|](?P<after>[BIESLU])|(?P<bare>[BI])",
+    re.DOTALL | re.IGNORECASE,
+)
 _PREFIXES = {"iob1": "BI", "iob2": "BI", "iobes": "BIESLU"}
 _STARTS = frozenset("BSU")
 _ENDS = frozenset("ESLU")
@@ -77,6 +81,20 @@ def detect_scheme(sequences: Iterable[Sequence[str]]) -> str:
     return "iob1" if starts["I"] > starts["B"] else "iob2"
 
 
+def _odd_chunk_tags(sequences: Iterable[Sequence[str]]) -> list[str]:
+    """Return some tags of a set that looks chunked but for its spelling (``b-org``, ``PER_I``)."""
+    distinct = {tag for tags in sequences for tag in tags}
+    inside = sorted(tag for tag in distinct if tag.upper() != OUTSIDE)
+    matches = [match for tag in inside if (match := _ODD_CHUNK_TAG.fullmatch(tag))]
+    positions = {match[match.lastgroup or 0].upper() for match in matches}
+    # Neither a part of speech that ends in "-S" nor a tag set with one "B" is chunked: most tags
+    # have to look so, and to tell beginnings from insides or chunks from what is outside.
+    telling = {"B", "I"} <= positions or len(inside) < len(distinct)
+    if 2 * len(matches) <= len(inside) or not telling or not positions & {"B", "I"}:
+        return []
+    return [match[0] for match in matches[:4]]
+
+
 def _chunk_starts(tags: Sequence[str]) -> Iterable[str]:
     """Yield the prefix of each chunk that no chunk of the same type stands before."""
     before = OUTSIDE
@@ -118,7 +136,14 @@ def harmonise(
     """
     check_scheme(scheme)
     if scheme == "auto":
-        scheme = detect_scheme(s.row.tags for s in sentences if s.row.tags is not None)
+        held = [s.row.tags for s in sentences if s.row.tags is not None]
+        scheme = detect_scheme(held)
+        if scheme == RAW and (odd := _odd_chunk_tags(held)):
+            tally.say(
+                f"The tags look like chunk tags in an unusual spelling ({', '.join(odd)}) and are "
+                f"taken as they are, word by word, not as chunks. Write them as B-TYPE, I-TYPE "
+                f"and O, or set `scheme: raw` if they are no chunks."
+            )
     if scheme == RAW:
         return tuple(sentence.row for sentence in sentences), scheme
     rows = []
