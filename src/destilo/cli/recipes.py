@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from destilo.cli.options import JsonOption, RecipeArgument, SetOption
-from destilo.errors import InputError, suggest
+from destilo.errors import InputError, RecipeError, suggest
 from destilo.terminal import complain, output_console, say, say_json, table
 
 
@@ -71,24 +72,17 @@ def check(
     from destilo.recipe.check import check_recipe
     from destilo.recipe.load import load_recipe
 
-    loaded = load_recipe(recipe, overrides=overrides or ())
+    try:
+        loaded = load_recipe(recipe, overrides=overrides or ())
+    except RecipeError as error:
+        if not as_json:
+            raise
+        say_json({"digest": None, "findings": _problems(str(error), overrides or ())})
+        raise typer.Exit(2) from None
     findings = check_recipe(loaded)
     errors = [finding for finding in findings if finding.level == "error"]
     if as_json:
-        say_json(
-            {
-                "digest": loaded.digest,
-                "findings": [
-                    {
-                        "level": one.level,
-                        "where": one.where,
-                        "message": one.message,
-                        "remedy": one.remedy,
-                    }
-                    for one in findings
-                ],
-            }
-        )
+        say_json({"digest": loaded.digest, "findings": [asdict(one) for one in findings]})
     else:
         for finding in findings:
             complain(finding.level, str(finding))
@@ -96,3 +90,37 @@ def check(
             say(f"{recipe}: no errors, {len(findings)} warnings. Digest {loaded.digest[:16]}")
     if errors:
         raise typer.Exit(2)
+
+
+_PLACE = re.compile(r"(.+?:\d+): ")
+_KEY = re.compile(r"([\w-]+(?:\.[\w-]+)*): ")
+
+
+def _problems(text: str, overrides: Sequence[str]) -> list[dict[str, str]]:
+    """Take the message of a recipe that cannot be loaded apart, into findings as a check's.
+
+    It holds a problem a line, ``WHERE: KEY: what is wrong. What to do``; what does not begin
+    with a place goes on with the line before.
+    """
+    problems: list[dict[str, str]] = []
+    origins = [f"--set {override}: " for override in overrides]
+    for line in text.split("\n"):
+        origin = next((one for one in origins if line.startswith(one)), "")
+        match = _PLACE.match(line)
+        where = origin.removesuffix(": ") or (match[1] if match else "")
+        if problems and not where:
+            problems[-1]["remedy"] += f"\n{line}"
+            continue
+        rest = line[len(where) + 2 :] if where else line
+        key = _KEY.match(rest)
+        message, stop, remedy = (rest[key.end() :] if key else rest).partition(". ")
+        problems.append(
+            {
+                "level": "error",
+                "where": where,
+                "key": key[1] if key else "",
+                "message": message + stop.rstrip(),
+                "remedy": remedy,
+            }
+        )
+    return problems
