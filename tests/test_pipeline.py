@@ -15,6 +15,7 @@ import destilo
 from destilo.errors import DestiloError, InputError
 from destilo.models.vocabulary import train_tokenizer
 from destilo.recipe.schema import Recipe
+from destilo.report import build_report
 from tests import tiny
 
 torch.set_num_threads(1)
@@ -225,7 +226,67 @@ def test_force_does_everything_again_with_the_same_result(
 def test_outputs_that_are_gone_are_made_again(copied: tuple[dict[str, Any], Path]) -> None:
     recipe, run = copied
     (run / "profile.json").unlink()
-    assert go(load(recipe), run).done == ["profile", "report"]
+    scores = (run / "evaluation.json").read_bytes()
+    (run / "evaluation.json").write_bytes(scores[:-100])
+    watcher = go(load(recipe), run)
+    assert watcher.done == ["evaluate", "profile", "report"]
+    assert "evaluate again (evaluation.json is damaged: " in watcher.of("stage")[0]
+    assert "profile again (profile.json is gone)" in watcher.of("stage")
+    assert (run / "evaluation.json").read_bytes() == scores
+
+
+def test_a_model_that_is_not_whole_is_made_again(copied: tuple[dict[str, Any], Path]) -> None:
+    recipe, run = copied
+    before = weights(run)
+    (run / "student/model.safetensors").unlink()
+    tokenizer = run / "baseline/tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes()[:500])
+    watcher = go(load(recipe), run, until="baseline")
+    assert watcher.done == ["student", "baseline"]
+    first, second = watcher.of("stage")
+    assert first == "student again (student/model.safetensors is gone)"
+    assert second.startswith("baseline again (baseline/tokenizer.json is damaged: 500 bytes")
+    assert same(weights(run), before)
+    assert not (run / "evaluation.json").exists()  # it was that of the models before
+    assert destilo.run(load(recipe), output=run, until="evaluate").evaluation is not None
+
+
+def test_what_was_measured_for_another_recipe_is_not_reported(
+    copied: tuple[dict[str, Any], Path],
+) -> None:
+    recipe, run = copied
+    models = {name: weights(run, name) for name in ("teacher", "student", "baseline")}
+    other = load(recipe, "training.seed=7", "description=second")
+    result = destilo.run(other, output=run, until="data")
+    assert (result.evaluations, result.profiles) == ((), ())
+    for name in ("evaluation.json", "profile.json", "report.md", "quality_speed.png"):
+        assert not (run / name).exists()
+    assert not list((run / "predictions").iterdir())
+    text = build_report(run).report.read_text(encoding="utf-8")
+    assert other.digest in text
+    assert "has not been evaluated yet" in text
+    assert "no training log of this recipe's models" in text
+    assert "no distillation was started" in text
+    assert all(same(weights(run, name), models[name]) for name in models)
+    watcher = go(load(recipe), run, until="evaluate")  # its models are still there
+    assert watcher.of("stage") == ["evaluate again (its inputs have changed)"]
+
+
+@pytest.mark.slow
+def test_a_baseline_of_before_is_not_reported(copied: tuple[dict[str, Any], Path]) -> None:
+    recipe, run = copied
+    go(load(recipe, "evaluation.baseline=false"), run)
+    assert "training/baseline" not in (run / "report.md").read_text(encoding="utf-8")
+    assert "training/student" in (run / "report.md").read_text(encoding="utf-8")
+    assert not list((run / "predictions").glob("baseline-*"))
+    assert go(load(recipe), run, until="baseline").done == []  # but it is kept
+
+
+def test_a_preflight_of_before_is_not_reported(copied: tuple[dict[str, Any], Path]) -> None:
+    recipe, run = copied
+    assert (run / "preflight.json").exists()
+    go(load(recipe, "objective=[{term: labels}]"), run, until="data")
+    assert not (run / "preflight.json").exists()
 
 
 @pytest.mark.slow
@@ -240,7 +301,7 @@ def test_a_model_of_other_settings_is_never_taken_for_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:  # stopped when the other student is just written
-        patched.setattr("destilo.pipeline.training.plot_training", stop)
+        patched.setattr("destilo.pipeline.training._compare_reloaded", stop)
         with pytest.raises(KeyboardInterrupt):
             go(other, run, until="student")
     assert not same(weights(run), before)
@@ -477,6 +538,38 @@ def test_windows_longer_than_the_model_are_refused_before_training(tmp_path: Pat
     recipe = load(short(tmp_path / "data", encoding__max_length=80))
     with pytest.raises(InputError, match=r"max_length.*64"):
         go(recipe, tmp_path / "run")
+
+
+def test_a_run_of_another_task_is_replaced_by_force_alone(
+    copied: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    recipe, run = copied
+    named = load({**recipe, "name": "names-of-places"})
+    go(named, run, until="data")
+    files = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    other = load(short(tmp_path / "data", "classes"))
+    said = (
+        r"'names-of-places' of another task, token-classification.*text-classification.*-o.*force"
+    )
+    with pytest.raises(InputError, match=said):
+        go(other, run, until="data")
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == files
+    go(other, run, until="data", force=True)
+    assert destilo.load_recipe(run / "recipe.yaml").task == "text-classification"
+    assert destilo.Predictor.load(run).task.name == "token-classification"  # until it is replaced
+
+
+def test_a_profile_without_its_device_is_refused_before_the_first_step(
+    copied: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, run = copied
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    elsewhere = load(recipe, "profile.device=cuda")
+    with pytest.raises(InputError, match=r"profile\.device is cuda.*to cpu"):
+        go(elsewhere, run)
+    assert destilo.load_recipe(run / "recipe.yaml").digest == load(recipe).digest
+    assert (run / "profile.json").exists()
+    assert go(elsewhere, run, until="evaluate").done == []
 
 
 def test_a_leak_stops_the_run_where_it_is_an_error(tmp_path: Path) -> None:

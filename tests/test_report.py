@@ -232,7 +232,7 @@ def test_a_missing_model_is_said_in_words(tmp_path: Path, absent: str) -> None:
 def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, name: str, content: str) -> None:
     run = make_run(tmp_path)
     write(run / name, content)
-    with pytest.raises(InputError, match=rf"{name} is damaged .*--force"):
+    with pytest.raises(InputError, match=rf"{name} is damaged .*Delete that file"):
         build_report(run)
 
 
@@ -250,6 +250,27 @@ def test_no_leak_found_and_none_looked_for_are_told_apart(
     data = next(part for part in section if part.startswith("Data"))
     assert said in data
     assert ("off" in data) == (leak_check == "off")
+
+
+def test_only_what_holds_for_the_recipe_is_listed(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    log = (run / "training/student/log.jsonl").read_text(encoding="utf-8")
+    for name in ("teacher", "student-stage-1", "student-stage-2", "baseline"):
+        write(run / "training" / name / "log.jsonl", log)
+    manifest = json.loads((run / "manifest.json").read_text())
+    for stage in ("teacher", "baseline"):
+        manifest["stages"][stage] = manifest["stages"]["student"]
+    manifest["plan"] = {
+        "teacher": {"key": "another", "trainings": ["teacher"]},
+        "student": {"key": "k", "trainings": ["student-stage-1", "student"]},
+    }
+    write(run / "manifest.json", manifest)
+    text = build_report(run).report.read_text(encoding="utf-8")
+    training = text.split("## Training")[1].split("## ")[0]
+    listed = [line.split("|")[1].strip() for line in training.splitlines() if "| 40 |" in line]
+    assert listed == ["student", "student stage 1"]
+    stages = [line for line in text.splitlines() if "2026-01-02" in line]
+    assert [line.split("|")[1].strip() for line in stages] == ["student"]
 
 
 def test_a_run_that_is_no_folder_is_refused(tmp_path: Path) -> None:

@@ -83,8 +83,11 @@ def test_what_is_missing_or_damaged_is_told_with_a_remedy(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="does not exist"):
         read_json(tmp_path / "no.json")
     (tmp_path / "bad.json").write_text('{"a":')
-    with pytest.raises(InputError, match=r"bad\.json is damaged.*--force"):
+    with pytest.raises(InputError, match=r"bad\.json is damaged.*Delete that file"):
         read_json(tmp_path / "bad.json")
+    (tmp_path / MANIFEST).write_text('{"a":')
+    with pytest.raises(InputError, match=r"manifest\.json is damaged.*--force"):
+        read_json(tmp_path / MANIFEST)
 
 
 def test_a_stage_is_finished_under_its_key_while_its_outputs_are_there(tmp_path: Path) -> None:
@@ -97,6 +100,31 @@ def test_a_stage_is_finished_under_its_key_while_its_outputs_are_there(tmp_path:
     assert run.known("data")
     (run.path / "data.json").unlink()
     assert not run.finished("data", "k1")
+
+
+def test_a_stage_whose_files_are_not_whole_is_not_finished(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    model = tmp_path / "student"
+    (model / "more").mkdir(parents=True)
+    contents = {"weights": b"abc", "more/config": b"{}"}
+    for name, content in contents.items():
+        (model / name).write_bytes(content)
+    assert run.unfinished("student", "k") == ""
+    run.finish("student", "k", outputs=["student"], seconds=0)
+    assert run.unfinished("student", "k") is None
+    assert run.unfinished("student", "other") == "its inputs have changed"
+    (model / "notes").write_text("of one's own")
+    assert run.finished("student", "k")
+    for name, content in contents.items():
+        (model / name).write_bytes(content[:1])
+        said = f"student/{name} is damaged: 1 bytes, not the {len(content)} that were written"
+        assert run.unfinished("student", "k") == said
+        (model / name).unlink()
+        assert run.unfinished("student", "k") == f"student/{name} is gone"
+        (model / name).write_bytes(content)
+        assert run.finished("student", "k")
+    run.forget("student", why="the reason")
+    assert run.unfinished("student", "k") == "the reason"
 
 
 def test_forgetting_one_stage_keeps_the_others_and_facts(tmp_path: Path) -> None:

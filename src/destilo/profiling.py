@@ -111,8 +111,8 @@ def profile_models(
         One record per model, in the order given.
 
     Raises:
-        InputError: A model has fewer positions than ``sequence_length``, or a number is not
-            positive.
+        InputError: A model has fewer positions than ``sequence_length``, a number is not
+            positive, or the device is not there.
     """
     for key, value in _counts(batch_size, sequence_length, threads, samples).items():
         if value < 1:
@@ -120,6 +120,7 @@ def profile_models(
     for name, model in models.items():
         _check_positions(model, name=name, sequence_length=sequence_length)
 
+    require_device(device)
     target = torch.device(device)
     with _threads(threads), _in_eval_mode(models, target):
         probes = [
@@ -357,6 +358,19 @@ def _check_positions(model: nn.Module, *, name: str, sequence_length: int) -> No
         raise InputError(
             f"profile.sequence_length is {sequence_length}, but the {name} has only {limit} "
             f"positions. Set profile.sequence_length to {limit} or less."
+        )
+
+
+def require_device(device: str) -> None:
+    """Refuse a device that torch does not find.
+
+    Raises:
+        InputError: If it is ``cuda`` and there is none.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"profile.device is {device}, but torch finds no CUDA device here. Set profile.device "
+            "to cpu, or run where there is one."
         )
 
 

@@ -1,8 +1,9 @@
 """A Run: a folder whose manifest says what every stage read and wrote.
 
 A stage has a *key*, a digest of everything that decides its result. It is finished when the
-manifest says so under that key; the manifest is written last and by one rename, so a killed
-stage is simply not finished and is done again, going on from its checkpoints.
+manifest says so under that key and its files have the sizes noted there. The manifest is written
+last and by one rename, so a killed stage is simply not finished and is done again, going on from
+its checkpoints.
 """
 
 from __future__ import annotations
@@ -97,9 +98,17 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; is {path.parent} a finished run?") from None
     except ValueError as error:
-        raise InputError(
-            f"{path} is damaged ({error}). Run the same command with --force to write it again."
-        ) from None
+        raise damaged(path, str(error)) from None
+
+
+def damaged(path: Path, why: str) -> InputError:
+    """The error for a file of a Run that cannot be read, with the least that mends it."""
+    remedy = (
+        "Type the run's command again with --force, which does every stage again."
+        if path.name == MANIFEST
+        else "Delete that file and type the run's command again; finished models are kept."
+    )
+    return InputError(f"{path} is damaged ({why}). {remedy}")
 
 
 class Run:
@@ -135,14 +144,33 @@ class Run:
             raise InputError(f"{path} is not a run's manifest. Choose another output folder.")
         return manifest
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What ``describe`` recorded."""
+        return {key: value for key, value in self._manifest().items() if key != "stages"}
+
     def finished(self, stage: str, key: str) -> bool:
-        """Whether a stage is done under this key and its outputs are still there."""
+        """Whether a stage is done under this key and its outputs are there whole."""
+        return self.unfinished(stage, key) is None
+
+    def unfinished(self, stage: str, key: str) -> str | None:
+        """Say why a stage has to be done: ``None`` if it has not, empty if it never was."""
         entry = self._manifest()["stages"].get(stage)
-        return (
-            isinstance(entry, dict)
-            and entry.get("key") == key
-            and all((self.path / name).exists() for name in entry.get("outputs", ()))
-        )
+        if not isinstance(entry, dict):
+            return ""
+        if "again" in entry:
+            return str(entry["again"])
+        if entry.get("key") != key:
+            return "its inputs have changed"
+        for name in entry.get("outputs", ()):
+            if not (self.path / name).exists():
+                return f"{name} is gone"
+        for name, size in entry.get("files", {}).items():
+            if not (self.path / name).is_file():
+                return f"{name} is gone"
+            if (found := (self.path / name).stat().st_size) != size:
+                return f"{name} is damaged: {found:,} bytes, not the {size:,} that were written"
+        return None
 
     def known(self, stage: str) -> bool:
         """Whether the stage was ever finished, under whatever key."""
@@ -158,22 +186,41 @@ class Run:
         manifest["stages"][stage] = {
             "key": key,
             "outputs": outputs,
+            "files": self._sizes(outputs),
             "seconds": round(seconds, 3),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             **facts,
         }
         write_json(self.path / MANIFEST, manifest)
 
+    def _sizes(self, outputs: list[str]) -> dict[str, int]:
+        """The bytes of every file, also of those in folders: what is cheap to compare."""
+        files: list[Path] = []
+        for output in (self.path / name for name in outputs):
+            files += sorted(output.rglob("*")) if output.is_dir() else [output]
+        return {
+            file.relative_to(self.path).as_posix(): file.stat().st_size
+            for file in files
+            if file.is_file()
+        }
+
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Record facts about the whole run (recipe digest, versions)."""
         if self.writable:
             write_json(self.path / MANIFEST, self._manifest() | dict(facts))
 
-    def forget(self, stage: str) -> None:
-        """Take a stage's entry back, before its outputs are replaced by those of another key."""
+    def forget(self, stage: str, *, why: str = "") -> None:
+        """Take a stage's entry back: its outputs are replaced, or hold no longer.
+
+        Args:
+            stage: The stage.
+            why: Kept, so that it can be told when the stage is done again.
+        """
         if self.writable and self.known(stage):
             manifest = self._manifest()
             del manifest["stages"][stage]
+            if why:
+                manifest["stages"][stage] = {"again": why}
             write_json(self.path / MANIFEST, manifest)
 
     def reopen(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from destilo.records import EvalResult, ProfileResult
-from destilo.runs import read_json
+from destilo.report.contents import read_records
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class RunResult:
 
 
 def read_result(path: Path) -> RunResult:
-    """Read what a run has measured so far."""
-    evaluations: tuple[EvalResult, ...] = ()
-    profiles: tuple[ProfileResult, ...] = ()
-    if (path / "evaluation.json").exists():
-        text = read_json(path / "evaluation.json")
-        evaluations = tuple(EvalResult(**item) for item in text["results"])
-    if (path / "profile.json").exists():
-        text = read_json(path / "profile.json")
-        profiles = tuple(ProfileResult(**item) for item in text["results"])
-    return RunResult(path, evaluations, profiles)
+    """Read what a run has measured so far.
+
+    Raises:
+        InputError: If one of its files is damaged.
+    """
+    return RunResult(
+        path,
+        read_records(path / "evaluation.json", EvalResult),
+        read_records(path / "profile.json", ProfileResult),
+    )

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import gc
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from accelerate import PartialState
-
-from destilo import __version__
 from destilo.errors import InputError, suggest
-from destilo.pipeline.experiment import TOKENIZERS, Experiment
+from destilo.pipeline.experiment import Experiment
 from destilo.pipeline.inputs import read_inputs
 from destilo.pipeline.measuring import evaluate, profile
+from destilo.pipeline.renewal import (
+    MEASURED,
+    TRAINED,
+    describe_run,
+    drop_results,
+    drop_what_holds_no_longer,
+    refuse_other_task,
+    start_over,
+)
 from destilo.pipeline.results import RunResult, read_result
 from destilo.pipeline.training import train_student, train_teachers
+from destilo.profiling import require_device
 from destilo.progress import Progress, Silent
 from destilo.recipe.check import require_valid
-from destilo.recipe.load import dump_recipe
 from destilo.recipe.schema import Recipe
 from destilo.report import build_report
-from destilo.runs import Run, reported_io, stopwatch, write_json, write_text
+from destilo.runs import Run, reported_io, stopwatch, write_json
 from destilo.training.checkpoint import clear_checkpoints
 from destilo.training.processes import join_processes
 
@@ -38,8 +43,9 @@ def run(
 
     Args:
         recipe: The experiment.
-        output: The Run folder; made if needed. A killed run goes on where it was.
-        force: Do finished stages again.
+        output: The Run folder; made if needed. A killed run goes on where it was. What was
+            measured for another recipe is removed at once; models stay until they are replaced.
+        force: Do finished stages again, also in the folder of another task.
         until: The last stage to do, one of ``STAGES``.
         progress: Who is told how it goes.
 
@@ -59,54 +65,50 @@ def run(
         folder = Run(path, writable=processes.is_main_process)
         with folder.locked():
             if force:
-                _start_over(folder, processes)
+                start_over(folder)
+            else:
+                refuse_other_task(folder, recipe)
             processes.wait_for_everyone()
             inputs = read_inputs(recipe, progress)
             experiment = Experiment(recipe, inputs, folder, processes, progress)
-            _write_recipe(experiment)
-            for stage in STAGES[: STAGES.index(until) + 1]:
+            stages = STAGES[: STAGES.index(until) + 1]
+            if "profile" in stages and not folder.finished(
+                "profile", experiment.keys.of("profile")
+            ):
+                require_device(recipe.profile.device)  # now, not when all training is done
+            processes.wait_for_everyone()
+            drop_what_holds_no_longer(experiment)
+            describe_run(experiment, STAGES)
+            processes.wait_for_everyone()
+            for stage in stages:
                 if experiment.includes(stage):
                     _do(experiment, stage)
         return read_result(path)
-
-
-def _start_over(folder: Run, processes: PartialState) -> None:
-    """Forget what is finished, the checkpoints of what is not, and trained tokenizers."""
-    folder.reopen()
-    if processes.is_main_process:
-        for checkpoints in (folder.path / "training").glob("*/checkpoints"):
-            clear_checkpoints(checkpoints)
-        shutil.rmtree(folder.path / TOKENIZERS, ignore_errors=True)
-
-
-def _write_recipe(experiment: Experiment) -> None:
-    """Keep the recipe that the folder's results are, or are about to be, made from."""
-    if experiment.writes:
-        recipe = experiment.recipe
-        write_text(experiment.path / "recipe.yaml", dump_recipe(recipe))
-        experiment.folder.describe(
-            {"destilo": __version__, "recipe": recipe.digest, "task": experiment.task.name}
-        )
 
 
 def _do(experiment: Experiment, stage: str) -> None:
     """Do a stage and note it as finished, unless it is."""
     folder, processes, progress = experiment.folder, experiment.processes, experiment.progress
     key = experiment.keys.of(stage)
-    finished, known = folder.finished(stage, key), folder.known(stage)
+    why = folder.unfinished(stage, key)
     processes.wait_for_everyone()
-    if finished and stage != "report":
+    if why is None and stage != "report":
         progress.note(f"{stage}: already done, skipped (--force redoes it)", level="skip")
         return
-    why = " again (its inputs have changed)" if known and stage != "report" else ""
-    progress.note(f"{stage}{why}", level="stage")
-    if stage not in _TRAINED:  # those are forgotten later, when the new model is there
+    again = f" again ({why})" if why and stage != "report" else ""
+    progress.note(f"{stage}{again}", level="stage")
+    if stage in TRAINED:  # itself forgotten later, when the new model is there
+        for other in (*MEASURED, "report"):
+            drop_results(folder, other, why="its inputs have changed")
+    elif stage == "report":
         folder.forget(stage)
+    else:
+        drop_results(folder, stage)
     with stopwatch() as seconds:
         outputs = _ACTIONS[stage](experiment)
         processes.wait_for_everyone()
     folder.finish(stage, key, outputs=outputs, seconds=seconds[0])
-    if stage in _TRAINED and experiment.writes:
+    if stage in TRAINED and experiment.writes:
         for output in outputs:
             clear_checkpoints(experiment.path / "training" / output / "checkpoints")
     processes.wait_for_everyone()
@@ -122,7 +124,7 @@ def _describe_data(experiment: Experiment) -> list[str]:
 def _report(experiment: Experiment) -> list[str]:
     if experiment.writes:
         build_report(experiment.path)
-    return ["report.md"]
+    return []  # written anew each time: it is no result to be checked
 
 
 _ACTIONS: Mapping[str, Callable[[Experiment], list[str]]] = {
@@ -137,4 +139,3 @@ _ACTIONS: Mapping[str, Callable[[Experiment], list[str]]] = {
 """What each stage does, in order; it names the files or folders that it made."""
 
 STAGES = tuple(_ACTIONS)
-_TRAINED = ("teacher", "student", "baseline")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from destilo.errors import InputError
 from destilo.recipe.yaml_text import read_yaml
-from destilo.records import EvalResult, ProfileResult
-from destilo.runs import MANIFEST, read_json
+from destilo.records import EvalResult, ProfileResult, Record
+from destilo.runs import MANIFEST, damaged, read_json
 
+T = TypeVar("T", bound=Record)
 TRAINED = ("teacher", "student", "baseline")
 
 
@@ -64,6 +65,32 @@ class RunContents:
         """A model's size and speed."""
         return next((profile for profile in self.profiles if profile.model == model), None)
 
+    def holds(self, stage: str) -> bool:
+        """Whether a stage is finished for the recipe that the run is for now.
+
+        A folder that was used for another recipe keeps its models until they are replaced.
+        """
+        plan = self.manifest.get("plan")
+        if not isinstance(plan, Mapping):  # says nothing about it
+            return True
+        entry = (self.manifest.get("stages") or {}).get(stage) or {}
+        return stage in plan and entry.get("key") == plan[stage].get("key")
+
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        """The logs of the trainings whose models are those of the recipe; teachers first."""
+        found = (self.path / "training").glob("*/log.jsonl")
+        plan = self.manifest.get("plan")
+        if isinstance(plan, Mapping):
+            names = {
+                name
+                for stage, planned in plan.items()
+                if self.holds(stage)
+                for name in planned.get("trainings", ())
+            }
+            found = (log for log in found if log.parent.name in names)
+        return tuple(sorted(found, key=lambda log: model_rank(log.parent.name)))
+
     def setting(self, section: str, key: str) -> Any:
         """A value of the recipe, ``None`` where it is not there."""
         return (self.recipe.get(section) or {}).get(key)
@@ -88,8 +115,8 @@ def read_run(path: Path) -> RunContents:
         recipe=recipe if isinstance(recipe, dict) else {},
         data=_object(path / "data.json"),
         preflight=_object(path / "preflight.json"),
-        evaluations=tuple(_records(path / "evaluation.json", EvalResult)),
-        profiles=tuple(_records(path / "profile.json", ProfileResult)),
+        evaluations=read_records(path / "evaluation.json", EvalResult),
+        profiles=read_records(path / "profile.json", ProfileResult),
     )
 
 
@@ -102,19 +129,18 @@ def model_rank(model: str) -> tuple[int, str]:
 def _object(path: Path) -> Mapping[str, Any]:
     value = read_json(path) if path.exists() else {}
     if not isinstance(value, dict):
-        raise _damaged(path, "not a JSON object")
+        raise damaged(path, "not a JSON object")
     return value
 
 
-def _records(path: Path, kind: type[Any]) -> list[Any]:
+def read_records(path: Path, kind: type[T]) -> tuple[T, ...]:
+    """Read what was measured; nothing where the file is not there.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
     results = _object(path).get("results", [])
     try:
-        return [kind.model_validate(item) for item in results]
+        return tuple(kind.model_validate(item) for item in results)
     except (ValidationError, TypeError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from None
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(
-        f"{path} is damaged ({why}). Run the same command with --force to write it again."
-    )
+        raise damaged(path, str(error).splitlines()[0]) from None

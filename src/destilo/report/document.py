@@ -314,12 +314,10 @@ def _preflight(contents: RunContents) -> list[str]:
 
 
 def _training(contents: RunContents) -> list[str]:
-    folder = contents.path / "training"
-    logs = sorted(folder.glob("*/log.jsonl"), key=lambda log: model_rank(log.parent.name))
-    if not logs:
-        return ["Not recorded: there is no training log in this run."]
+    if not contents.logs:
+        return ["Not recorded: there is no training log of this recipe's models."]
     body, pictures = [], []
-    for log in logs:
+    for log in contents.logs:
         name, curves = log.parent.name, read_training_log(log)
         steps = max((step for step, _ in curves.loss), default=0)
         last = f"{curves.loss[-1][1]:.4f}" if curves.loss else MISSING
@@ -351,7 +349,7 @@ def _making(contents: RunContents) -> list[str]:
     body = [
         [name, duration(float(stage.get("seconds", 0))), str(stage.get("finished_at", MISSING))]
         for name, stage in stages.items()
-        if name != "report"
+        if name != "report" and contents.holds(name)
     ]
     return [
         "\n".join(listed) or "Not recorded: there is neither manifest nor recipe in this run.",
