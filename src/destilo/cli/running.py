@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from destilo.cli.hub import stay_offline_without_hub
 from destilo.cli.options import (
     ForceOption,
     JsonOption,
@@ -99,6 +100,7 @@ def run_recipe(
 
     recipe = load_recipe(source, overrides=overrides or ())
     require_valid(recipe)  # before torch is imported, so that a typo costs no time
+    stay_offline_without_hub(recipe)
     quiet_libraries()
     from destilo import pipeline
 
@@ -106,10 +108,20 @@ def run_recipe(
     return pipeline.run(recipe, output=output, force=force, until=until, progress=progress)
 
 
+_QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",
+    "DATASETS_VERBOSITY": "error",
+}
+"""What the libraries read when they are imported; what a user has set holds."""
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' own bars and load reports off the terminal; ours say what matters."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         from transformers.utils import logging
     except ImportError:
