@@ -187,6 +187,9 @@ def test_questions_and_sentences_are_punctuated(texts: list[str]) -> None:
         r"\by h?i(?!e)|\bo h?o",  # e Inés, u otro
         r"\b(?:la|una) (?:agua|área|alma|águila|hambre)\b",
         r"[{}|]",
+        r"(?i)m[^aeiouáéíóúbpn\W]|n[bp]",  # Lamtecedo
+        r"Por su parte,[^.]*\. Por su parte,",
+        r"A qué fabricación",
         r"\bpor su (?:\w+s|\w+s de \w+|\w+s de \w+ \w+)\b(?<!por su parte)",
         rf"\b(?:el|del|al) {_FEMININE}\b|\bla {_MASCULINE}\b",
         rf"\b{_FEMININE} (?:de )?(?:[A-Z]\w+ )*(?:fue \w+do|es conocido|es el autor)\b",

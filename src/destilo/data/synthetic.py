@@ -277,6 +277,7 @@ class _Said:
         lead: What links it to the sentence before.
         predicate: Whether its subject comes first or is left out before the verb.
         focus: Whether the next one may leave the subject out and still be clear.
+        turned: Whether it, or the sentence that it goes on with, begins with ``_TURN``.
     """
 
     subject: _Subject
@@ -284,6 +285,7 @@ class _Said:
     lead: str
     predicate: bool
     focus: bool
+    turned: bool
 
 
 def _say(
@@ -309,11 +311,18 @@ def _say(
         simple = before.lead != _AND and before.predicate and "," not in before.template
         if simple and sentence.opens_with_subject and rng.random() < 0.5:
             lead = _AND
-    elif before and not follows and sentence.opens_with_subject and rng.random() < _TURN_SHARE:
+    elif (
+        before
+        and not follows
+        and not before.turned
+        and sentence.opens_with_subject
+        and rng.random() < _TURN_SHARE
+    ):
         lead = _TURN
     predicate = sentence.opens_with_subject
     focus = not rival and (predicate or template != sentence.full)
-    return _Said(subject, template, lead, predicate, focus)
+    turned = lead == _TURN or (lead == _AND and before is not None and before.turned)
+    return _Said(subject, template, lead, predicate, focus, turned)
 
 
 def _choose(subject: _Subject, rng: random.Random, difficulty: Difficulty) -> list[Sentence]:

@@ -377,7 +377,7 @@ FIRM = Topic(
             (
                 "¿Qué fabrica {S}?",
                 "¿Qué productos vende {the}?",
-                "¿A qué fabricación se dedica {S}?",
+                "¿A la fabricación de qué se dedica {S}?",
             ),
         ),
         "staff": Relation(

@@ -106,7 +106,7 @@ TITLE_TAILS = words(
 )
 
 _FORBIDDEN = re.compile(
-    r"nb|np|mv|mq|md|ml|mr|lr|nr|sr|sv|(.)\1(?<!ll)(?<!rr)|lll|rrr"  # not Spanish spelling
+    r"nb|np|m[^aeiouáéíóúpbn]|lr|nr|sr|sv|(.)\1(?<!ll)(?<!rr)|lll|rrr"  # not Spanish spelling
     r"|caca|cag|cono|cul|mam|meo|moco|ped[aio]|pene|teta|puta"  # not nice
 )
 
