@@ -214,11 +214,15 @@ def _truncate(folder: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no tokenizer": (_unlink("tokenizer.json"), "holds no tokenizer"),
-    "tokenizer cut off": (_write("tokenizer.json", b'{"version'), "cannot be loaded"),
+    "tokenizer cut off": (_write("tokenizer.json", b'{"version'), r"tokenizer\.json is damaged"),
+    "tokenizer settings cut off": (
+        _write("tokenizer_config.json", b'{"a'),
+        r"tokenizer_config\.json is damaged",
+    ),
     "tokenizer of something else": (_write("tokenizer.json", b'{"a": 1}'), "cannot be loaded"),
     "no weights": (_unlink("model.safetensors"), "no file named model.safetensors"),
     "random bytes": (_write("model.safetensors", b"\x17" * 500), "damaged"),
-    "weights cut off": (_truncate, "damaged"),
+    "weights cut off": (_truncate, "damaged.*fetch that model again"),
     "empty weights": (_write("model.safetensors", b""), "damaged"),
     "no configuration": (_unlink("config.json"), "model_type"),
     "configuration cut off": (_write("config.json", b"{"), "not a valid JSON"),
@@ -279,7 +283,7 @@ def test_more_embeddings_than_pieces_are_fine(
 
 
 def test_what_is_saved_is_what_loads(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    settings = {"task": NER, "labels": ["O"], "ñ": "sí"}
+    settings = {"task": NER, "labels": ["O", "B-ñ"]}
     model = tiny_model(vocab_size=len(tokenizer))
     save_model(tmp_path / "a" / "m", model=model, tokenizer=tokenizer, settings=settings)
     assert read_settings(tmp_path / "a" / "m") == settings
@@ -342,6 +346,10 @@ def test_settings_are_only_in_folders_that_destilo_wrote(copy: Path) -> None:
     (copy / "destilo.json").write_text("{")
     with pytest.raises(ModelError, match="cannot be read"):
         read_settings(copy)
+    for content in ("{}", "[]", '{"task": "ner"}', '{"task": "text-classification", "labels": 3}'):
+        (copy / "destilo.json").write_text(content)
+        with pytest.raises(ModelError, match=r"destilo\.json is damaged: .*type the run's command"):
+            read_settings(copy)
     (copy / "destilo.json").unlink()
     with pytest.raises(ModelError, match=r"holds no destilo\.json"):
         read_settings(copy)

@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from destilo.errors import ModelError
+from destilo.errors import DestiloError, ModelError
 from destilo.models.labels import (
     label_names,
     label_order,
@@ -37,7 +37,7 @@ from destilo.models.labels import (
     set_labels,
 )
 from destilo.models.layers import architecture_of
-from destilo.tasks import TextTokenizer
+from destilo.tasks import TextTokenizer, task_from_settings
 
 SETTINGS_FILE = "destilo.json"
 
@@ -46,6 +46,8 @@ AUTO_CLASSES: dict[str, Any] = {
     "token-classification": AutoModelForTokenClassification,
     "question-answering": AutoModelForQuestionAnswering,
 }
+
+_REMEDY = "Copy or fetch that model again; if a run made it, type the run's command again."
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 
@@ -96,10 +98,20 @@ def load_tokenizer(source: str, *, revision: str | None = None) -> PreTrainedTok
             source, revision=revision
         )
     except Exception as error:  # a damaged tokenizer.json fails in many ways
-        raise ModelError(_not_found(source, error)) from error
+        raise ModelError(_damaged_json(folder) or _not_found(source, error)) from error
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise ModelError(f"{source} has no fast tokenizer; convert it to tokenizer.json first.")
     return tokenizer
+
+
+def _damaged_json(folder: Path) -> str | None:
+    """Name the file that libraries leave out when they say what is wrong with it."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            return f"{path} is damaged: {error}. {_REMEDY}"
+    return None
 
 
 def text_tokenizer(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextTokenizer:
@@ -171,7 +183,7 @@ def _load_weights(
             output_loading_info=True,
         )
     except SafetensorError as error:
-        raise ModelError(f"The weights in {source} are damaged: {error}.") from error
+        raise ModelError(f"The weights in {source} are damaged: {error}. {_REMEDY}") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(_not_found(source, error)) from error
     return model, report
@@ -298,7 +310,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The task settings of a folder that destilo wrote.
 
     Raises:
-        ModelError: If the folder has none.
+        ModelError: If the folder has none, or they make no task.
     """
     path = folder / SETTINGS_FILE
     try:
@@ -308,7 +320,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
             f"{folder} holds no {SETTINGS_FILE}, so it is not a model that destilo wrote."
         ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}.") from error
+        raise ModelError(f"{path} cannot be read: {error}. {_REMEDY}") from error
+    try:
+        task_from_settings(settings)
+    except (DestiloError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged: {describe(error)} {_REMEDY}") from error
     return settings
 
 
@@ -316,7 +332,7 @@ def _not_found(source: str, error: Exception) -> str:
     folder = Path(source)
     reason = describe(error)
     if folder.exists():
-        return f"The model in {source} cannot be loaded: {reason}"
+        return f"The model in {source} cannot be loaded: {reason} {_REMEDY}"
     return (
         f"The model '{source}' is neither a folder here nor could it be fetched from the hub: "
         f"{reason} Give the path of a local folder (config.json, model.safetensors, "
@@ -330,7 +346,8 @@ def describe(error: Exception) -> str:
         text = " ".join(str(error).split())
     else:
         text = str(error).strip().split("\n")[0]
-    if not isinstance(error, OSError | ValueError | RuntimeError | StrictDataclassError):
+    known = OSError | ValueError | RuntimeError | StrictDataclassError | DestiloError
+    if not isinstance(error, known):
         text = f"{type(error).__name__}: {text}"
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
