@@ -9,7 +9,7 @@ side lacks) enter neither a sum nor a softmax.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from destilo.errors import RecipeError, suggest
-from destilo.models.outputs import LayerPair, Pair, Wanted
+from destilo.models.outputs import LayerPair, LayerStates, Pair, Wanted
 from destilo.objective.base import LayerTerm, Signal, Weighted
 
 LAYER_TERM_NAMES = (
@@ -116,25 +116,33 @@ class Attention:
 
     def total(self, pair: Pair) -> Tensor:
         layers = _layers(pair)
-        mask = layers.mask
-        student = _scores(layers.student.query, layers.student.key, self.student_layer)
-        teacher = _scores(layers.teacher.query, layers.teacher.key, self.teacher_layer)
-        both = (mask[:, None, :] & mask[:, :, None])[:, None]  # [batch, 1, units, units]
+        student = self._read(layers.student, self.student_layer)
+        teacher = self._read(layers.teacher, self.teacher_layer)
         if self.compare == "scores":
-            return self._squares(student, teacher, both)
-        mine, theirs = (_log_softmax(scores, mask) for scores in (student, teacher))
-        if self.compare == "probabilities":
-            return self._squares(mine.exp(), theirs.exp(), both)
+            return _squared_distance(student, teacher, layers.mask) / student[0].shape[1]
+        mine, theirs = (_log_attention(*side, layers.mask) for side in (student, teacher))
+        if self.compare == "probabilities-kl":
+            if self.average_heads:
+                mine, theirs = (part.exp().mean(dim=1, keepdim=True) for part in (mine, theirs))
+                mine, theirs = (part.clamp(min=1e-30).log() for part in (mine, theirs))
+            return _kl_per_unit(mine, theirs, layers.mask)
+        difference = mine.exp() - theirs.exp()
         if self.average_heads:
-            mine, theirs = (part.exp().mean(dim=1, keepdim=True) for part in (mine, theirs))
-            mine, theirs = (part.clamp(min=1e-30).log() for part in (mine, theirs))
-        return _kl_per_unit(mine, theirs, mask)
+            difference = difference.mean(dim=1, keepdim=True)
+        squares = difference.square().sum(dim=-1)  # no probability falls on what is padded
+        return torch.where(layers.mask[:, None], squares, 0.0).sum() / difference.shape[1]
 
-    def _squares(self, student: Tensor, teacher: Tensor, both: Tensor) -> Tensor:
-        if self.average_heads:
-            student, teacher = student.mean(1, keepdim=True), teacher.mean(1, keepdim=True)
-        difference = torch.where(both, student - teacher, 0.0)
-        return difference.square().sum() / difference.shape[1]
+    def _read(self, states: LayerStates, layer: int) -> tuple[Tensor, Tensor]:
+        """Queries, divided by the root of the head width, and keys; [batch, heads, units, width].
+
+        The mean of scores over heads is one product of all heads side by side.
+        """
+        query, key = _exact(states.query[layer]), _exact(states.key[layer])
+        heads, width = query.shape[1], query.shape[-1]
+        if self.average_heads and self.compare == "scores":
+            query, key = (part.transpose(1, 2).flatten(2)[:, None] for part in (query, key))
+            query = query / heads
+        return query / math.sqrt(width), key
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,7 @@ class Relations:
     def _relation(self, states: Tensor, mask: Tensor) -> Tensor:
         joined = _exact(states).transpose(1, 2).flatten(2)  # [batch, units, width]
         split = joined.reshape(*joined.shape[:2], self.heads, -1).transpose(1, 2)
-        return _log_softmax(split @ split.transpose(-1, -2) / math.sqrt(split.shape[-1]), mask)
+        return _log_attention(split / math.sqrt(split.shape[-1]), split, mask)
 
 
 def make_layer_terms(
@@ -296,17 +304,37 @@ def _exact(states: Tensor) -> Tensor:
     return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
 
 
-def _scores(query: Mapping[int, Tensor], key: Mapping[int, Tensor], layer: int) -> Tensor:
-    """Attention scores before the softmax, [batch, heads, units, units]."""
-    queries, keys = query[layer], key[layer]
-    return _exact(queries @ keys.transpose(-1, -2)) / math.sqrt(queries.shape[-1])
+def _squared_distance(
+    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], mask: Tensor
+) -> Tensor:
+    """Sum (q k' - p r')^2 over heads and pairs of units, without making the scores.
+
+    With rows outside the mask set to zero, the sum over all pairs of (q_i k_j)(p_i r_j) is the sum
+    over the entries of (Q'P) * (K'R): matrices of the head's width, not of the text's length.
+    """
+    keep = mask[:, None, :, None]
+    (q, k), (p, r) = (
+        (torch.where(keep, side[0], 0.0), torch.where(keep, side[1], 0.0))
+        for side in (student, teacher)
+    )
+
+    def product(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+        return ((a.transpose(-1, -2) @ b) * (c.transpose(-1, -2) @ d)).sum()
+
+    return product(q, q, k, k) - 2.0 * product(q, p, k, r) + product(p, p, r, r)
 
 
-def _log_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    return functional.log_softmax(torch.where(mask[:, None, None, :], scores, _OUTSIDE), dim=-1)
+def _log_attention(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+    """Log-softmax of the products over the units in the mask, [batch, heads, units, units]."""
+    outside = torch.where(mask, 0.0, _OUTSIDE).to(query.dtype)
+    batch, heads, units, _ = query.shape
+    bias = outside[:, None, None].expand(batch, heads, 1, units).reshape(-1, 1, units)
+    scores = torch.baddbmm(bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2))
+    return functional.log_softmax(scores, dim=-1).view(batch, heads, units, units)
 
 
 def _kl_per_unit(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Sum KL(teacher || student) over units, averaged over heads; both log-probabilities."""
-    divergence = (teacher.exp() * (teacher - student)).sum(dim=-1)  # [batch, heads, units]
+    parts = functional.kl_div(student, teacher, reduction="none", log_target=True)
+    divergence = parts.sum(dim=-1)  # [batch, heads, units]
     return torch.where(mask[:, None], divergence, 0.0).sum() / divergence.shape[1]
