@@ -6,11 +6,14 @@ import json
 import math
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
+import destilo.figures
 from destilo.figures import (
     QualityPoint,
     plot_quality_speed,
@@ -19,6 +22,8 @@ from destilo.figures import (
 )
 from destilo.records import Score
 
+SCORE = Score(value=0.6, low=0.57, high=0.63, n=100)
+LESS = Score(value=0.595, low=0.565, high=0.625, n=100)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -102,6 +107,69 @@ def test_quality_against_speed_is_drawn(tmp_path: Path, points: list[QualityPoin
     target = tmp_path / "quality_speed.png"
     plot_quality_speed(points, target, metric="f1", split="test", measured="batch 1")
     assert target.read_bytes().startswith(PNG)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved, laid out as they were."""
+    figures: list[Figure] = []
+    save = destilo.figures._save
+
+    def keep(figure: Figure, target: Path) -> None:
+        save(figure, target)
+        figure.draw_without_rendering()  # in the resolution that extents are asked in
+        figures.append(figure)
+
+    monkeypatch.setattr(destilo.figures, "_save", keep)
+    return figures
+
+
+def test_no_axis_goes_where_no_score_can_be(tmp_path: Path, drawn: list[Figure]) -> None:
+    perfect = [validation(n, best=n == 2, f1=1.0, em=0.97) for n in (1, 2)]
+    plot_training(write_log(tmp_path / "log.jsonl", perfect), tmp_path / "a.png")
+    _, lower = drawn[0].axes
+    assert lower.get_ylim()[1] == 1.0
+    nothing = [validation(n, f1=0.0) for n in (1, 2)]
+    plot_training(write_log(tmp_path / "log.jsonl", nothing), tmp_path / "a.png")
+    assert drawn[1].axes[1].get_ylim()[0] == 0.0
+    loss = [validation(1, validation_loss=2.5), validation(2, validation_loss=0.1)]
+    plot_training(write_log(tmp_path / "log.jsonl", loss), tmp_path / "a.png")
+    assert drawn[2].axes[1].get_ylim()[1] > 2.5
+    points = [point("teacher", value=1.0, low=0.9), point("student", value=0.0, low=0.0)]
+    plot_quality_speed(points, tmp_path / "a.png", metric="f1", split="test", measured="")
+    (axes,) = drawn[3].axes
+    assert axes.spines["left"].get_bounds() == (0.0, 100.0)
+    assert all(0 <= tick <= 100 for tick in axes.get_yticks())
+
+
+def test_legends_stand_beside_the_curves(tmp_path: Path, drawn: list[Figure]) -> None:
+    lines = [*LOGS["no validation"], validation(200, best=True, f1=0.5), validation(399, f1=0.4)]
+    plot_training(write_log(tmp_path / "log.jsonl", lines), tmp_path / "a.png")
+    for axes in drawn[0].axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        box = legend.get_window_extent()
+        assert box.x0 >= axes.bbox.x1
+        assert box.x1 <= drawn[0].bbox.x1
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.3, 1.9, 3.0, 5.0, 9.0, 50.0])
+def test_names_of_models_do_not_stand_on_each_other(
+    slower: float, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    points = [
+        QualityPoint("teacher", "teacher", 1.5 * slower, SCORE, 600_000),
+        QualityPoint("student", "student", 1.48, SCORE, 300_000),
+        QualityPoint("baseline", "student without distillation", 1.49, LESS, 300_000),
+    ]
+    if slower < 1.5:  # three in one place are more than there is room for
+        points.pop()
+    plot_quality_speed(points, tmp_path / "a.png", metric="f1", split="test", measured="")
+    (axes,) = drawn[0].axes
+    boxes = [text.get_window_extent() for text in axes.texts if "ms" in text.get_text()]
+    assert len(boxes) == len(points)
+    for one, two in combinations(boxes, 2):
+        assert not one.overlaps(two)
 
 
 def test_drawing_needs_neither_torch_nor_the_global_state_of_pyplot() -> None:

@@ -117,7 +117,7 @@ def plot_training(log: Path, target: Path, *, select_by: str | None = None) -> N
             that is no loss.
     """
     curves = read_training_log(log)
-    with _figure(width=8, height=5.6) as figure:
+    with _figure(width=9.5, height=5.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         _draw_loss(upper, curves)
         _draw_validation(lower, curves, select_by=select_by)
@@ -153,7 +153,7 @@ def _draw_loss(axes: Axes, curves: TrainingCurves) -> None:
             color="#D55E00",
         )
     if any(math.isfinite(value) for _, value in curves.loss):
-        axes.legend(loc="upper right" if not broken else "lower left", fontsize=9)
+        _legend(axes)
     else:
         _say(axes, "no finite loss was logged")
 
@@ -178,6 +178,7 @@ def _draw_validation(axes: Axes, curves: TrainingCurves, *, select_by: str | Non
             linewidth=2.2 if strong else 1.2,
             marker="o",
             markersize=5 if strong else 3,
+            clip_on=False,
             label=name,
         )
     at_best = [(step, value) for step, value in metrics[main] if step == curves.best_step]
@@ -191,10 +192,19 @@ def _draw_validation(axes: Axes, curves: TrainingCurves, *, select_by: str | Non
             markeredgecolor="#D55E00",
             markeredgewidth=2,
             linestyle="none",
-            label=f"best: {value:.4f} at step {step}",
+            clip_on=False,
+            label=f"best: {value:.4f}\nat step {step}",
         )
     axes.margins(y=0.15)
-    axes.legend(loc="best", fontsize=9)
+    low, high = axes.get_ylim()
+    most = math.inf if main == "validation_loss" else 1.0
+    axes.set_ylim(max(low, 0.0), min(high, most))
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Name the lines beside the picture, where none of them is covered."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize=9)
 
 
 def _first_metric(validation: Mapping[str, Series]) -> str | None:
@@ -234,6 +244,10 @@ def plot_quality_speed(
         axes.text(0, 1.03, _key(), transform=axes.transAxes, fontsize=9, color=PALE)
         figure.supxlabel(measured, fontsize=8, color=PALE, x=0.99, ha="right")
         _save(figure, target)
+
+
+_FAR_APART = 8.0
+"""From here on the slowest and the fastest model leave room between them for their labels."""
 
 
 def _key() -> str:
@@ -284,14 +298,21 @@ def _frame_points(axes: Axes, points: Sequence[QualityPoint]) -> None:
         _say(axes, "no model has both a score and a profile")
         return
     times = [point.latency_ms for point in points]
-    axes.set_xlim(min(times) / 1.9, max(times) * 1.9)
+    spread = max(times) / min(times)
+    # Labels stand outside of what is close together, and between what is far apart.
+    beside = 1.9 if spread >= _FAR_APART else max(1.9, spread**0.85)
+    axes.set_xlim(min(times) / beside, max(times) * beside)
     low = min(_bounds(point.score)[0] for point in points)
     high = max(_bounds(point.score)[1] for point in points)
     room = max(1.0, 0.22 * (high - low))
     axes.set_ylim(low - room, high + room)
-    narrow = max(times) / min(times) < 3
-    ticks = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=ticks))
+    # Room for bubbles is no room for scores: none is below 0 or above 100 points.
+    least, most = max(low - room, 0.0), min(high + room, 100.0)
+    axes.set_yticks([tick for tick in axes.get_yticks() if least <= tick <= most])
+    axes.spines["left"].set_bounds(least, most)
+    narrow = spread < 3
+    marks = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=marks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
@@ -302,11 +323,13 @@ def _label_points(
     """Name each bubble beside it, on the side where there is room."""
     from matplotlib.patheffects import withStroke
 
+    times = [point.latency_ms for point in points]
+    spread = max(times, default=1.0) / min(times, default=1.0)
     for point in points:
         left, right = axes.get_xlim()
         share = math.log(point.latency_ms / left) / math.log(right / left)
         radius = math.sqrt(_bubble_area(point.parameters, largest=largest) / math.pi)
-        to_left = share > 0.5
+        to_left = (share > 0.5) == (spread >= _FAR_APART)
         crowded = [other for other in points if other is not point and _close(other, point)]
         above = all(point.score.value >= other.score.value for other in crowded)
         axes.annotate(
