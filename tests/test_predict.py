@@ -116,6 +116,14 @@ def test_the_same_answers_as_the_runs_predictions(kind: str, made: Made) -> None
             assert one.get(key) == kept.get(key)
 
 
+@pytest.mark.slow
+def test_a_model_of_pairs_does_not_judge_half_a_pair(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("predict", made("pairs"), "--text", "Inés vive en Jaca.") == 2
+    assert "needs text, text_pair" in capsys.readouterr().err
+
+
 def test_a_context_of_many_windows_is_read_to_its_end(made: Made) -> None:
     predictor = destilo.Predictor.load(made("questions"))
     context = "Begoña volvió a Ronda. " * 400 + "Tomás vive en Mérida."

@@ -14,6 +14,7 @@ from destilo.models.folder import load_model, read_settings
 from destilo.rows import QuestionRow, Row, TaggingRow, TextRow
 from destilo.tasks import Task, task_from_settings
 from destilo.tasks.base import Prediction
+from destilo.tasks.text_classification import TextClassification
 
 _KEYS = {
     "question-answering": ("question", "context"),
@@ -65,6 +66,8 @@ class Predictor:
     @property
     def needs(self) -> str:
         """The same as a sentence, for messages."""
+        if isinstance(self.task, TextClassification) and self.task.pair:
+            return "a model of pairs needs text, text_pair"
         return f"{self.task.name} needs {_NEEDS[self.task.name]}"
 
     def row(self, inputs: Mapping[str, Any], *, number: int = 0) -> Row:
@@ -90,12 +93,11 @@ class Predictor:
             if not tokens:
                 raise InputError("There is no word to tag.")
             return TaggingRow(identity, tuple(tokens))
-        pair = inputs.get("text_pair")
-        return TextRow(
-            identity,
-            self._text(inputs, "text"),
-            None if pair is None else self._text(inputs, "text_pair"),
-        )
+        text = self._text(inputs, "text")
+        reads_pairs = isinstance(self.task, TextClassification) and self.task.pair
+        if not reads_pairs and inputs.get("text_pair") is None:
+            return TextRow(identity, text)
+        return TextRow(identity, text, self._text(inputs, "text_pair"))
 
     def predict(self, rows: Sequence[Row], *, batch_size: int = 32) -> list[Prediction]:
         """Predict rows in their order; each result is JSON-ready."""

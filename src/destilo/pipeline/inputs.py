@@ -213,6 +213,11 @@ def _make_task(recipe: Recipe, splits: Mapping[str, Split], labels: tuple[str, .
             "n_best": recipe.evaluation.n_best,
             "no_answer": choice == "always" or (choice == "auto" and unanswerable),
         }
+    elif recipe.task == "text-classification":
+        rows = splits["train"].rows
+        settings["pair"] = all(
+            isinstance(row, TextRow) and row.text_pair is not None for row in rows
+        )
     elif recipe.task == "token-classification":
         chunks = any(label.startswith(("B-", "I-")) for label in labels)
         settings["scheme"] = "iob2" if chunks else "raw"

@@ -27,7 +27,7 @@ from destilo.recipe.check import require_valid
 from destilo.recipe.schema import Recipe
 from destilo.report import build_report
 from destilo.runs import Run, reported_io, stopwatch, write_json
-from destilo.training.checkpoint import clear_checkpoints
+from destilo.training.checkpoint import clear_checkpoints, drop_weights
 from destilo.training.processes import join_processes
 
 
@@ -111,6 +111,8 @@ def _do(experiment: Experiment, stage: str) -> None:
     if stage in TRAINED and experiment.writes:
         for output in outputs:
             clear_checkpoints(experiment.path / "training" / output / "checkpoints")
+        for earlier in (experiment.path / "training").glob("student-stage-*"):
+            drop_weights(earlier)
     processes.wait_for_everyone()
     gc.collect()
 

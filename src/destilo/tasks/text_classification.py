@@ -34,11 +34,13 @@ class TextClassification:
         labels: The classes in their fixed order.
         max_length: Longest input, in pieces, special tokens included.
         language: ISO 639-1 code of the texts.
+        pair: Whether it was trained on pairs of texts.
     """
 
     labels: tuple[str, ...]
     max_length: int = 128
     language: str = "es"
+    pair: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", require_classes(self.labels, self.name))
@@ -65,6 +67,7 @@ class TextClassification:
             "labels": list(self.labels),
             "max_length": self.max_length,
             "language": self.language,
+            "pair": self.pair,
         }
 
     def encode(self, rows: Sequence[Row], tokenizers: Sequence[TextTokenizer]) -> list[Example]:

@@ -160,6 +160,11 @@ def keep_weights(model: torch.nn.Module, *, folder: Path, identity: str) -> None
     partial.replace(folder / _FINISHED)
 
 
+def drop_weights(folder: Path) -> None:
+    """Remove a finished stage's weights, once nothing goes on from them."""
+    (folder / _FINISHED).unlink(missing_ok=True)
+
+
 def read_weights(folder: Path, *, identity: str) -> dict[str, torch.Tensor] | None:
     """The weights of a finished stage; ``None`` where there are none, or of other settings.
 
