@@ -24,14 +24,15 @@ from destilo.recipe.data_spec import DataSpec, Source, ValidationSplit
 from destilo.recipe.fields import (
     Count,
     NotNegative,
-    Positive,
     Probability,
     Spec,
     Text,
     as_tuple,
     shape,
 )
+from destilo.recipe.objective_spec import StageSpec, TermName, TermSpec
 from destilo.recipe.places import Places, dotted
+from destilo.recipe.training_spec import TrainingOverrides, TrainingSpec
 
 __all__ = [
     "DataSpec",
@@ -40,8 +41,11 @@ __all__ = [
     "ProfileSpec",
     "Recipe",
     "Source",
+    "StageSpec",
     "StudentSpec",
+    "TaskName",
     "TeacherSpec",
+    "TermName",
     "TermSpec",
     "TokenizerSpec",
     "TrainingOverrides",
@@ -50,21 +54,6 @@ __all__ = [
 ]
 
 TaskName: TypeAlias = Literal["text-classification", "token-classification", "question-answering"]
-TermName: TypeAlias = Literal[
-    "labels",
-    "kl",
-    "reverse-kl",
-    "jsd",
-    "soft-ce",
-    "mse",
-    "hidden-mse",
-    "hidden-cosine",
-    "embedding-mse",
-    "attention-mse",
-    "attention-relations",
-]
-TrackerName: TypeAlias = Literal["none", "tensorboard", "wandb", "mlflow"]
-ScheduleName: TypeAlias = Literal["linear", "cosine", "constant"]
 
 
 class EncodingSpec(Spec):
@@ -96,73 +85,6 @@ ModelConfig: TypeAlias = Annotated[
     Annotated[Text, Tag("<value>")] | Annotated[dict[str, Any], Tag("<section>")],
     Discriminator(shape),
 ]
-
-
-class TrainingSpec(Spec):
-    """How a model is trained; the keys are those of ``transformers.TrainingArguments``.
-
-    Attributes:
-        max_steps: Optimiser steps; -1: as many as the epochs take.
-        warmup_steps: Steps in which the learning rate rises; below 1, that share of all steps.
-        group_by_length: Batch rows of like length.
-        early_stopping_patience: Evaluations without improvement before stopping.
-        eval_steps: Steps between evaluations; by default each epoch.
-        threads: CPU threads; by default the machine's choice.
-    """
-
-    num_train_epochs: Positive = 3.0
-    max_steps: Annotated[int, Field(ge=-1)] = -1
-    learning_rate: Positive = 5e-5
-    per_device_train_batch_size: Count = 32
-    per_device_eval_batch_size: Count = 64
-    gradient_accumulation_steps: Count = 1
-    warmup_steps: NotNegative = 0.1
-    lr_scheduler_type: ScheduleName = "linear"
-    weight_decay: NotNegative = 0.01
-    adam_beta1: Probability = 0.9
-    adam_beta2: Probability = 0.999
-    adam_epsilon: Positive = 1e-8
-    max_grad_norm: Positive = 1.0
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 13
-    bf16: bool = False
-    group_by_length: bool = True
-    early_stopping_patience: Count | None = None
-    eval_steps: Count | None = None
-    save_steps: Count = 200
-    logging_steps: Count = 10
-    report_to: TrackerName = "none"
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-
-
-class TrainingOverrides(Spec):
-    """The keys of ``TrainingSpec`` that differ; what is not given comes from ``training``."""
-
-    num_train_epochs: Positive | None = None
-    max_steps: Annotated[int, Field(ge=-1)] | None = None
-    learning_rate: Positive | None = None
-    per_device_train_batch_size: Count | None = None
-    per_device_eval_batch_size: Count | None = None
-    gradient_accumulation_steps: Count | None = None
-    warmup_steps: NotNegative | None = None
-    lr_scheduler_type: ScheduleName | None = None
-    weight_decay: NotNegative | None = None
-    adam_beta1: Probability | None = None
-    adam_beta2: Probability | None = None
-    adam_epsilon: Positive | None = None
-    max_grad_norm: Positive | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    bf16: bool | None = None
-    group_by_length: bool | None = None
-    early_stopping_patience: Count | None = None
-    eval_steps: Count | None = None
-    save_steps: Count | None = None
-    logging_steps: Count | None = None
-    report_to: TrackerName | None = None
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-
-    def over(self, training: TrainingSpec) -> TrainingSpec:
-        """Return ``training`` with what is given here in its place."""
-        return training.model_copy(update=self.model_dump(exclude_none=True))
 
 
 class TeacherSpec(Spec):
@@ -247,86 +169,6 @@ class StudentSpec(Spec):
     tokenizer: TokenizerChoice = Field(default_factory=_default_tokenizer)
     dropout: Probability | None = None
     init: Literal["random", "svd", "slice"] = "random"
-
-
-LayerPairs: TypeAlias = Annotated[
-    tuple[
-        Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=2, max_length=2)],
-        ...,
-    ],
-    BeforeValidator(as_tuple),
-    Field(min_length=1),
-]
-
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "temperature": ("kl", "reverse-kl", "jsd", "soft-ce"),
-    "layer_map": ("hidden-mse", "hidden-cosine", "attention-mse", "attention-relations"),
-    "projection": ("hidden-mse", "hidden-cosine", "embedding-mse"),
-    "compare": ("attention-mse",),
-    "average_heads": ("attention-mse",),
-    "relation_heads": ("attention-relations",),
-}
-
-
-class TermSpec(Spec):
-    """One term of the loss.
-
-    Attributes:
-        temperature: Of the terms on logits, but for ``labels`` and ``mse``.
-        layer_map: Of the terms on layers: ``uniform``, ``last``, ``first``, ``every:K``, or pairs
-            [student layer, teacher layer] from 1. By default the layers that the student was cut
-            from, else ``uniform``; for ``attention-relations`` the last layer of each.
-        projection: Between the widths of hidden states: ``each`` layer its own, one ``shared``,
-            ``none``; ``auto``: none where the widths agree, else each.
-        compare: Attention ``scores``, ``probabilities``, or KL of ``probabilities-kl``.
-        average_heads: Compare attention averaged over heads, so that their numbers may differ.
-        relation_heads: Into how many heads relations are cut.
-    """
-
-    term: TermName
-    weight: NotNegative = 1.0
-    temperature: Positive = 1.0
-    layer_map: (
-        Annotated[
-            Annotated[Text, Tag("<value>")] | Annotated[LayerPairs, Tag("<list>")],
-            Discriminator(shape),
-        ]
-        | None
-    ) = None
-    projection: Literal["auto", "each", "shared", "none"] = "auto"
-    compare: Literal["scores", "probabilities", "probabilities-kl"] = "scores"
-    average_heads: bool = False
-    relation_heads: Count | None = None
-
-    @model_validator(mode="after")
-    def _options_matter(self) -> TermSpec:
-        for option, terms in _OPTIONS.items():
-            given = getattr(self, option) != type(self).model_fields[option].default
-            if given and self.term not in terms:
-                raise ValueError(f"`{self.term}` has no {option}: leave it out")
-        return self
-
-    @property
-    def distils(self) -> bool:
-        """Whether the term needs a teacher."""
-        return self.term != "labels"
-
-    @property
-    def on_layers(self) -> bool:
-        """Whether the term compares layers, not logits."""
-        return self.term in ("embedding-mse", *_OPTIONS["layer_map"])
-
-
-class StageSpec(Spec):
-    """One of several trainings of the student, in turn.
-
-    Attributes:
-        objective: Its terms.
-        training: Where it differs from the recipe's ``training``.
-    """
-
-    objective: Annotated[tuple[TermSpec, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-    training: TrainingOverrides = TrainingOverrides()
 
 
 class EvaluationSpec(Spec):
