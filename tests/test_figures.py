@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-import destilo.figures
 from destilo.figures import (
     QualityPoint,
     plot_quality_speed,
@@ -113,14 +112,14 @@ def test_quality_against_speed_is_drawn(tmp_path: Path, points: list[QualityPoin
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were saved, laid out as they were."""
     figures: list[Figure] = []
-    save = destilo.figures._save
+    save = Figure.savefig
 
-    def keep(figure: Figure, target: Path) -> None:
-        save(figure, target)
+    def keep(figure: Figure, *args: Any, **kwargs: Any) -> None:
+        save(figure, *args, **kwargs)
         figure.draw_without_rendering()  # in the resolution that extents are asked in
         figures.append(figure)
 
-    monkeypatch.setattr(destilo.figures, "_save", keep)
+    monkeypatch.setattr(Figure, "savefig", keep)
     return figures
 
 
