@@ -158,7 +158,7 @@ def test_questions_name_their_subject_and_differ(
 
 def test_there_are_questions_of_several_kinds(texts: list[str]) -> None:
     openings = {text[1:].split()[0] for text in texts if text.startswith("¿")}
-    assert {"Quién", "Cuándo", "Dónde", "En", "De", "Con", "A", "Desde"} <= openings
+    assert {"Quién", "Cuándo", "Dónde", "En", "Con", "A", "Desde"} <= openings
 
 
 def test_shared_relations_bring_the_other_kinds() -> None:

@@ -28,7 +28,7 @@ from destilo.data.synthetic_values import FIRST_YEARS, FORMS, Draw
 from destilo.errors import DataError, suggest
 from destilo.rows import Answer, QuestionRow
 
-SIZES: dict[str, int] = {"train": 1500, "validation": 500, "test": 1000, "unlabelled": 6000}
+SIZES: dict[str, int] = {"train": 3000, "validation": 500, "test": 1000, "unlabelled": 3000}
 """Questions per split unless asked otherwise."""
 
 
@@ -55,7 +55,7 @@ class Difficulty:
     facts: int = 4
     other_facts: int = 3
     shared_relations: int = 0
-    paraphrases: int = 2
+    paraphrases: int = 1
     nouns: float = 1.0
     ellipsis: float = 0.2
     questions: int = 3
