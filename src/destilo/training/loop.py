@@ -7,23 +7,19 @@ micro-batches and processes, so any split of a global batch gives the same gradi
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
 from destilo.data.batching import BatchPlan, share
-from destilo.errors import InputError, TrainingError
+from destilo.errors import TrainingError
 from destilo.models.capture import Capture
 from destilo.models.heads import run_model
 from destilo.objective.base import Objective
@@ -41,13 +37,14 @@ from destilo.training.checkpoint import (
     save_best,
     save_checkpoint,
 )
+from destilo.training.journal import Journal
 from destilo.training.optimisation import (
     global_batch_size,
     learning_rate_factor,
     make_optimizer,
     planned_steps,
 )
-from destilo.training.processes import join_processes
+from destilo.training.processes import make_accelerator
 
 Validate = Callable[[PreTrainedModel], Mapping[str, float]]
 
@@ -103,30 +100,6 @@ class TrainingResult:
     best_metrics: Mapping[str, float]
 
 
-def make_accelerator(settings: TrainingSpec, *, logging_dir: Path | None = None) -> Accelerator:
-    """The device, the precision and the tracker that the settings ask for.
-
-    Raises:
-        InputError: If the tracker is not installed.
-    """
-    # The state is one per process and refuses a second precision; each training has its own.
-    join_processes()
-    AcceleratorState._reset_state(reset_partial_state=False)
-    tracker = None if settings.report_to == "none" else settings.report_to
-    if tracker is not None and find_spec(tracker) is None:
-        package = '"destilo[tracking]"' if tracker == "tensorboard" else tracker
-        raise InputError(
-            f"training.report_to is '{tracker}', which is not installed. Install it (pip install "
-            f"{package}) or set training.report_to to none."
-        )
-    return Accelerator(
-        mixed_precision="bf16" if settings.bf16 else "no",
-        log_with=tracker,
-        project_dir=str(logging_dir) if logging_dir else None,
-        step_scheduler_with_optimizer=False,
-    )
-
-
 def train(job: TrainingJob, progress: Progress | None = None) -> TrainingResult:
     """Train a model to the end, from its newest checkpoint where there is one.
 
@@ -162,7 +135,7 @@ class _Loop:
         )
         self.total = planned_steps(len(lengths), job.settings, processes=processes)
         self.checkpoints = job.folder / "checkpoints"
-        self.log_file = job.folder / "log.jsonl"
+        self.journal = Journal(self.accelerator, folder=job.folder, settings=job.settings)
         self.projections = job.objective.projections.to(self.accelerator.device)
         optimizer = make_optimizer([job.model, self.projections], job.settings)
         self.model, self.optimizer = self.accelerator.prepare(job.model, optimizer)
@@ -177,7 +150,7 @@ class _Loop:
 
     def run(self) -> TrainingResult:
         self._resume()
-        self._start_trackers()
+        self.journal.start_tracker()
         self.progress.begin(self.job.name, self.total, done=self.state.step)
         try:
             for batch in self._batches():
@@ -201,22 +174,15 @@ class _Loop:
         if found is None:
             if self.accelerator.is_main_process:
                 clear_checkpoints(self.checkpoints)
-                self.log_file.unlink(missing_ok=True)
+            self.journal.clear()
             self.accelerator.wait_for_everyone()
             return
         folder, self.state = found
         self.accelerator.load_state(str(folder))
-        if self.accelerator.is_main_process:
-            _truncate_log(self.log_file, after=self.state.step)
+        self.journal.truncate(after=self.state.step)
         self.progress.note(
             f"{self.job.name}: going on from step {self.state.step} of {self.total}", level="info"
         )
-
-    def _start_trackers(self) -> None:
-        if self.settings.report_to != "none":
-            values = self.settings.model_dump()
-            plain = {k: v for k, v in values.items() if isinstance(v, int | float | str)}
-            self.accelerator.init_trackers("destilo", config=plain)
 
     def _batches(self) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
         while self.state.step < self.total and not self._out_of_patience():
@@ -246,14 +212,12 @@ class _Loop:
         ]
 
     def _counts(self, micro_batches: Sequence[MicroBatch]) -> list[float]:
-        objective = self.job.objective
-        counts = torch.zeros(
-            len(objective.names), dtype=torch.float64, device=self.accelerator.device
-        )
+        objective, device = self.job.objective, self.accelerator.device
+        counts = torch.zeros(len(objective.names), dtype=torch.float64, device=device)
         for micro in micro_batches:
             if micro.counted:
                 counts += torch.tensor(
-                    objective.counts(micro.targets), dtype=torch.float64, device=counts.device
+                    objective.counts(micro.targets), dtype=torch.float64, device=device
                 )
         reduced: torch.Tensor = self.accelerator.reduce(counts, reduction="sum")
         values: list[float] = reduced.tolist()
@@ -271,8 +235,7 @@ class _Loop:
             group["lr"] = self.settings.learning_rate * factor
         micro_batches = self._micro_batches(batch)
         counts = self._counts(micro_batches)
-        device = self.accelerator.device
-        sums = torch.zeros(len(counts), dtype=torch.float64, device=device)
+        sums = torch.zeros(len(counts), dtype=torch.float64, device=self.accelerator.device)
         for number, micro in enumerate(micro_batches):
             last = number == len(micro_batches) - 1
             if last:
@@ -341,18 +304,14 @@ class _Loop:
             if count > 0
         }
         loss = objective.weigh(terms)
-        figures = {"loss": loss, **terms}
-        self._log(
-            {
-                "step": self.state.step,
-                "epoch": round(self.state.step / self.plan.steps_per_epoch, 4),
-                "loss": loss,
-                "terms": terms,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "grad_norm": norm,
-            }
+        self.journal.write_step(
+            self.state.step,
+            epoch=self.state.step / self.plan.steps_per_epoch,
+            loss=loss,
+            terms=terms,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            grad_norm=norm,
         )
-        self._track({f"train/{key}": value for key, value in figures.items()})
         self.progress.advance(figures={"loss": loss})
 
     def _evaluation_due(self) -> bool:
@@ -384,8 +343,7 @@ class _Loop:
                 save_best(plain, folder=self.checkpoints, state=self.state)
         else:
             self.state.stale += 1
-        self._log({"step": self.state.step, "validation": metrics, "best": improved})
-        self._track({f"validation/{key}": number for key, number in metrics.items()})
+        self.journal.write_validation(self.state.step, metrics=metrics, best=improved)
         self.progress.note(
             f"{self.job.name}: step {self.state.step}, "
             + ", ".join(f"{key} {number:.4f}" for key, number in metrics.items())
@@ -411,8 +369,7 @@ class _Loop:
         if self.state.best_step:
             load_best(plain, folder=self.checkpoints, state=self.state)
         self.accelerator.wait_for_everyone()  # the main process will remove what others read
-        if self.settings.report_to != "none":
-            self.accelerator.end_training()
+        self.journal.end_tracker()
         self.accelerator.free_memory()
         plain.eval()
         return TrainingResult(
@@ -421,29 +378,3 @@ class _Loop:
             best_step=self.state.best_step or self.state.step,
             best_metrics=self.state.best_metrics,
         )
-
-    def _log(self, record: Mapping[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            with self.log_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-
-    def _track(self, figures: Mapping[str, float]) -> None:
-        if self.settings.report_to != "none":
-            self.accelerator.log(dict(figures), step=self.state.step)
-
-
-def _truncate_log(path: Path, *, after: int) -> None:
-    """Drop what was logged after the checkpoint, and a line that was cut off by a kill."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if record["step"] <= after:
-            kept.append(line)
-    partial = path.with_name(f".{path.name}")
-    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    partial.replace(path)

@@ -1,5 +1,6 @@
-"""The processes that share one training: one by default, several under a launcher.
+"""The processes that share one training, and what they run on.
 
+One by default, several under a launcher:
 ``accelerate launch --multi_gpu --num_processes 2 -m destilo run ...`` or ``torchrun
 --nproc_per_node 2 -m destilo run ...`` start several, also without GPUs; ``accelerate launch
 --num_processes 2`` alone starts a single one where there is no GPU.
@@ -8,9 +9,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+
+from destilo.recipe.schema import TrainingSpec
+from destilo.training.journal import find_tracker
 
 
 def join_processes() -> PartialState:
@@ -21,3 +27,20 @@ def join_processes() -> PartialState:
     """
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return PartialState(cpu=launched and not torch.accelerator.is_available())
+
+
+def make_accelerator(settings: TrainingSpec, *, logging_dir: Path | None = None) -> Accelerator:
+    """The device, the precision and the tracker that the settings ask for.
+
+    Raises:
+        InputError: If the tracker is not installed.
+    """
+    # The state is one per process and refuses a second precision; each training has its own.
+    join_processes()
+    AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(
+        mixed_precision="bf16" if settings.bf16 else "no",
+        log_with=find_tracker(settings),
+        project_dir=str(logging_dir) if logging_dir else None,
+        step_scheduler_with_optimizer=False,
+    )
