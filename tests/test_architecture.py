@@ -17,7 +17,7 @@ LEVELS = (
     ("recipe", "runs"),
     ("tasks", "data", "models"),
     ("teacher", "objective"),
-    ("training", "evaluation", "predict", "profiling"),
+    ("training", "evaluation", "predict", "counting", "profiling"),
     ("figures", "report"),  # of one run, from its files alone
     ("pipeline",),
     ("terminal", "cli"),
