@@ -181,3 +181,26 @@ def test_drawing_needs_neither_torch_nor_the_global_state_of_pyplot() -> None:
         "sys.exit(bool({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_two_lines_of_a_training_look_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["labels", "kl", *(f"hidden-mse {n}:{2 * n}" for n in range(1, 7))]
+    lines = [
+        {"step": step, "loss": 1.0, "terms": dict.fromkeys(names, 1.0 / step)} for step in (1, 2, 3)
+    ]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    looks: list[tuple[str, str]] = []
+
+    def keep(figure: Figure, *_: Any, **__: Any) -> None:
+        upper = figure.axes[0]
+        looks.extend(
+            (str(line.get_color()), str(line.get_linestyle()))
+            for line in upper.get_lines()
+            if str(line.get_label()).endswith("not weighted")
+        )
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    plot_training(tmp_path / "log.jsonl", tmp_path / "curve.png")
+    assert len(looks) == len(set(looks)) == len(names)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 INK, PALE, GRID = "#222222", "#6B6B6B", "#E4E4E4"
 MODEL_COLOURS = {"teacher": "#0072B2", "student": "#D55E00", "baseline": "#6B6B6B"}
 _OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+N_COLOURS = len(_OTHER_COLOURS)
+"""After so many names colours come again; lines then need another mark."""
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,

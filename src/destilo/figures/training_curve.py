@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from destilo.figures.drawing import INK, colours_of, open_figure, save_figure, say
+from destilo.figures.drawing import INK, N_COLOURS, colours_of, open_figure, save_figure, say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Series: TypeAlias = list[tuple[int, float]]
+_DASHES = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,16 @@ def _draw_loss(axes: Axes, curves: TrainingCurves) -> None:
     axes.set_ylabel("training loss")
     names = list(curves.terms)
     colours = colours_of(names)
-    for name in names if len(names) > 1 else []:
+    for rank, name in enumerate(names if len(names) > 1 else []):
         steps, values = _columns(_running_mean(curves.terms[name]))
-        axes.plot(steps, values, color=colours[name], linewidth=1.3, label=f"{name}, not weighted")
+        axes.plot(
+            steps,
+            values,
+            color=colours[name],
+            linewidth=1.3,
+            linestyle=_DASHES[rank // N_COLOURS % len(_DASHES)],
+            label=f"{name}, not weighted",
+        )
         _dots_if_few(axes, curves.terms[name], colours[name])
     steps, values = _columns(curves.loss)
     axes.plot(steps, values, color=INK, linewidth=0.8, alpha=0.25)
