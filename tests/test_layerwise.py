@@ -10,10 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 import destilo
-from destilo.errors import RecipeError
+from destilo.errors import InputError, RecipeError
+from destilo.models.outputs import Wanted
 from destilo.models.student import model_from_config
+from destilo.pipeline.following import require_units
 from destilo.progress import Silent
 from destilo.recipe.check import check_recipe
+from destilo.tasks import make_task
+from destilo.teacher.alignment import AlignmentMode
 from tests import tiny
 from tests.training.killing import run_recipe
 
@@ -215,6 +219,17 @@ def test_the_papers_pair_has_the_papers_sizes() -> None:
     assert student == 51_211_778
     assert round(teacher / 1e6, 1) == 354.3
     assert round(teacher / student, 1) == 6.9
+
+
+def test_attention_between_the_one_unit_of_a_text_is_refused() -> None:
+    attention = Wanted(relations=frozenset({1}))
+    classes = make_task("text-classification", labels=("sí", "no"))
+    tags = make_task("token-classification", labels=("B-LOC", "O"))
+    require_units(classes, AlignmentMode.IDENTITY, attention)
+    require_units(classes, AlignmentMode.WORD, Wanted(hidden=frozenset({1})))
+    require_units(tags, AlignmentMode.WORD, attention)
+    with pytest.raises(InputError, match="no attention"):
+        require_units(classes, AlignmentMode.WORD, attention)
 
 
 def test_layers_above_the_map_are_named(tmp_path: Path) -> None:

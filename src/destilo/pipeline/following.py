@@ -11,12 +11,15 @@ from destilo.errors import InputError
 from destilo.models.capture import Capture
 from destilo.models.folder import LoadedModel
 from destilo.models.layers import layer_count, model_shape
+from destilo.models.outputs import Wanted
 from destilo.objective.base import Objective, Weighted
 from destilo.objective.layers import make_layer_terms
 from destilo.objective.logits import make_term
 from destilo.pipeline.experiment import Experiment
 from destilo.recipe.layer_pairs import layer_pairs, origin_of_layers
 from destilo.recipe.schema import Recipe, TermSpec
+from destilo.tasks import Task
+from destilo.tasks.base import HeadKind
 from destilo.tasks.tokenization import TextTokenizer
 from destilo.teacher.alignment import AlignmentMode
 from destilo.teacher.source import LiveTeacher
@@ -75,6 +78,7 @@ def live_teachers(
     live = []
     for number, (teacher, place) in enumerate(zip(teachers, places, strict=True)):
         wanted = objective.wanted(number)
+        require_units(experiment.task, alignment_mode(recipe, place), wanted)
         live.append(
             LiveTeacher(
                 model=teacher.model.eval(),
@@ -116,6 +120,21 @@ def distillation_objective(
             if recipe.teachers[number].weight > 0:
                 weighted += _layer_terms(recipe, spec, student, teacher, number)
     return Objective(weighted, [spec.weight for spec in recipe.teachers])
+
+
+def require_units(task: Task, mode: AlignmentMode, wanted: Wanted) -> None:
+    """Refuse to compare attention where there is one unit to attend to.
+
+    Raises:
+        InputError: If whole rows are classified in different tokenizers.
+    """
+    whole_rows = all(kind is HeadKind.ROW for kind in task.heads.values())
+    if whole_rows and mode is AlignmentMode.WORD and wanted.attention:
+        raise InputError(
+            "The student has another tokenizer than its teacher, and a classified text is then one "
+            "unit (its first position), among which there is no attention. Leave out attention-mse "
+            "and attention-relations, or give the student the teacher's tokenizer."
+        )
 
 
 def unfollowed(objective: Objective, teachers: Sequence[PreTrainedModel]) -> list[str]:
