@@ -115,7 +115,7 @@ def test_all_problems_are_told_at_once_with_file_line_key_and_remedy(write: Any)
     [
         ("data.labels=[0, 1]", "Write it in quotes: '0'."),
         ("task=masked-lm", "not available yet"),
-        ("teacher.cache=logits", "not available yet"),
+        ("teacher.cache=hidden", "Available: off, logits"),
         ("objective=[]", "at least one entry"),
         ("objective={term: kl}", "a list"),
         ("training.seed=true", "must be a whole number, not true"),

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from destilo.errors import InputError
 from destilo.models.capture import Capture
-from destilo.models.folder import LoadedModel
+from destilo.models.folder import LoadedModel, move_to
 from destilo.models.layers import layer_count, model_shape
 from destilo.models.outputs import Wanted
 from destilo.objective.base import Objective, Weighted
@@ -17,12 +17,20 @@ from destilo.objective.layers import make_layer_terms
 from destilo.objective.logits import make_term
 from destilo.pipeline.experiment import Experiment
 from destilo.recipe.layer_pairs import layer_pairs, origin_of_layers
-from destilo.recipe.schema import Recipe, TermSpec
+from destilo.recipe.schema import Recipe, TeacherSpec, TermSpec
 from destilo.tasks import Task
-from destilo.tasks.base import HeadKind
+from destilo.tasks.base import Example, HeadKind
 from destilo.tasks.tokenization import TextTokenizer
 from destilo.teacher.alignment import AlignmentMode
-from destilo.teacher.source import LiveTeacher
+from destilo.teacher.cache import (
+    TeacherCache,
+    cache_folder,
+    fingerprint,
+    open_cache,
+    weights_digest,
+)
+from destilo.teacher.filling import fill_cache
+from destilo.teacher.source import CachedTeacher, LiveTeacher, Teacher
 
 
 def distinct_tokenizers(models: Sequence[LoadedModel]) -> tuple[list[TextTokenizer], list[int]]:
@@ -91,6 +99,69 @@ def live_teachers(
             )
         )
     return live
+
+
+def cached_teachers(
+    experiment: Experiment,
+    teachers: Sequence[LoadedModel],
+    live: Sequence[LiveTeacher],
+    examples: Sequence[Example],
+) -> list[Teacher]:
+    """Put a cache in the place of each teacher that the recipe wants cached, filled first.
+
+    Args:
+        experiment: Says which, and reports how the filling goes.
+        teachers: Loaded, in the recipe's order.
+        live: The same as sources.
+        examples: All that the student will see.
+    """
+    sources: list[Teacher] = []
+    for spec, loaded, source in zip(experiment.recipe.teachers, teachers, live, strict=True):
+        if spec.cache == "off":
+            sources.append(source)
+            continue
+        cache = _filled_cache(experiment, spec, loaded, source, examples)
+        sources.append(CachedTeacher(cache, source.encoding))
+    return sources
+
+
+def _filled_cache(
+    experiment: Experiment,
+    spec: TeacherSpec,
+    loaded: LoadedModel,
+    source: LiveTeacher,
+    examples: Sequence[Example],
+) -> TeacherCache:
+    task, settings = experiment.task, experiment.recipe.training
+    facts = {
+        "weights": weights_digest(loaded.model),
+        "tokenizer": loaded.text.digest,
+        "task": task.name,
+        "labels": list(task.labels),
+        "bf16": settings.bf16,
+        "precision": spec.cache_precision,
+    }
+    folder = cache_folder() / fingerprint(**facts)[:32]
+    n_classes = len(task.labels)
+    if experiment.writes:
+        move_to(loaded.model, experiment.processes.device)
+        fill_cache(
+            folder,
+            examples,
+            teacher=source,
+            facts={"model": spec.model or "made in a run", **facts},
+            precision=spec.cache_precision,
+            batch_size=settings.per_device_eval_batch_size,
+            progress=experiment.progress,
+            kinds=task.heads,
+            n_classes=n_classes,
+        )
+    experiment.processes.wait_for_everyone()
+    cache = open_cache(folder, kinds=task.heads, n_classes=n_classes)
+    experiment.progress.note(
+        f"teacher's outputs: {len(cache):,} examples in {folder}", level="info"
+    )
+    return cache
 
 
 def distillation_objective(

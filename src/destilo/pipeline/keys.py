@@ -86,6 +86,7 @@ class StageKeys:
                 "config": spec.config,
                 "tokenizer": _tokenizer(spec.tokenizer),
                 "finetune": _decisive(finetune_settings(spec, self._recipe.training)),
+                "cache": spec.cache_precision if spec.cache == "logits" else "",
             }
             for spec in self._recipe.teachers
         ]

@@ -20,7 +20,7 @@ from destilo.recipe.schema import TrainingSpec
 from destilo.rows import TaggingRow, TextRow
 from destilo.tasks.base import Example, HeadArrays, HeadKind, Task
 from destilo.teacher.alignment import read_units
-from destilo.teacher.source import LiveTeacher
+from destilo.teacher.source import Teacher
 from destilo.training.batches import collate
 
 _PROBE_EXAMPLES = 64
@@ -76,7 +76,7 @@ def preflight(
     *,
     student: LoadedModel,
     teachers: Sequence[LoadedModel],
-    lessons: Sequence[tuple[Objective, Sequence[LiveTeacher]]],
+    lessons: Sequence[tuple[Objective, Sequence[Teacher]]],
     examples: Sequence[Example],
     task: Task,
     inputs: Inputs,
@@ -146,7 +146,7 @@ def _most_frequent(inputs: Inputs) -> str:
 
 def _start(
     student: LoadedModel,
-    live: Sequence[LiveTeacher],
+    sources: Sequence[Teacher],
     objective: Objective,
     examples: Sequence[Example],
     task: Task,
@@ -156,7 +156,7 @@ def _start(
         examples[::step][:_PROBE_EXAMPLES],
         kinds=task.heads,
         pad_id=student.text.pad_id,
-        teachers=live,
+        teachers=sources,
         device=student.model.device,
     )
     student.model.eval()
@@ -167,7 +167,9 @@ def _start(
         outputs = run_model(student.model, micro.student, tuple(task.heads), capture=capture)
         pairs = [
             pairing.pair(outputs, teacher.outputs(inputs), task.heads)
-            for teacher, inputs, pairing in zip(live, micro.teachers, micro.pairings, strict=True)
+            for teacher, inputs, pairing in zip(
+                sources, micro.teachers, micro.pairings, strict=True
+            )
         ]
         own = read_units(outputs, micro.units, task.heads)
         sums = objective.sums(own, micro.labels, pairs)

@@ -15,6 +15,7 @@ from destilo.objective.base import Objective
 from destilo.objective.logits import make_term
 from destilo.pipeline.experiment import Experiment
 from destilo.pipeline.following import (
+    cached_teachers,
     distillation_objective,
     distinct_tokenizers,
     live_teachers,
@@ -33,7 +34,7 @@ from destilo.pipeline.validation import tuned_task, validator
 from destilo.recipe.schema import TrainingSpec
 from destilo.runs import digest, write_json
 from destilo.tasks.base import Encoding, Example
-from destilo.teacher.source import LiveTeacher
+from destilo.teacher.source import LiveTeacher, Teacher
 from destilo.training.checkpoint import clear_checkpoints, keep_weights, read_weights
 from destilo.training.loop import TrainingJob, train
 from destilo.training.optimisation import planned_steps
@@ -55,7 +56,7 @@ class _Lesson:
     examples: Sequence[Example]
     objective: Objective
     settings: TrainingSpec
-    teachers: Sequence[LiveTeacher] = ()
+    teachers: Sequence[Teacher] = ()
 
 
 def train_teachers(experiment: Experiment) -> list[str]:
@@ -113,6 +114,7 @@ def _distillation(
         )
         for sentence in unfollowed(objective, [teacher.model for teacher in teachers]):
             experiment.progress.note(sentence, level="warning")
+        live = live_teachers(experiment, teachers, places, objective=objective)
         last = number == len(recipe.lessons)
         lessons.append(
             _Lesson(
@@ -120,7 +122,7 @@ def _distillation(
                 examples,
                 objective,
                 stage.training.over(recipe.training),
-                live_teachers(experiment, teachers, places, objective=objective),
+                cached_teachers(experiment, teachers, live, examples),
             )
         )
     return lessons
@@ -204,7 +206,7 @@ def _learn(experiment: Experiment, made: LoadedModel, lesson: _Lesson, *, stage:
     )
     train(job, experiment.progress)
     for teacher in lesson.teachers:
-        if teacher.capture is not None:
+        if isinstance(teacher, LiveTeacher) and teacher.capture is not None:
             teacher.capture.close()
     if experiment.writes:
         plot_training(folder / "log.jsonl", folder / "curve.png")

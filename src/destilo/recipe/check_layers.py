@@ -37,8 +37,16 @@ def check_layer_terms(
                 continue
             name = "the teacher" if len(teachers) == 1 else f"teacher {number + 1}"
             theirs = _sizes(name, facts, facts.layers)
+            if recipe.teachers[number].cache != "off":
+                findings.error(
+                    (*key, "term"),
+                    f"`{term.term}` needs the layers of {name}, and a cache holds its logits.",
+                    "Write `cache: off` for that teacher, or leave the term out.",
+                )
             if mine is None or theirs is None:
                 continue
+            if recipe.student.from_ == "layers" and mine.layers > theirs.layers:
+                continue  # more layers than there are, which is found elsewhere
             _check_pairs(recipe, key, term, mine, theirs, number, findings)
             _check_shapes(key, term, mine, theirs, findings)
         _check_row_terms(recipe, key, term, findings)

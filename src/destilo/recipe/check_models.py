@@ -70,6 +70,13 @@ def check_tokenizers(
         _check_tokenizer_folder(key, choice, findings)
     if recipe.alignment != "identity" or recipe.task == "text-classification":
         return
+    if recipe.task == "question-answering" and any(t.cache != "off" for t in recipe.teachers):
+        findings.error(
+            ("alignment",),
+            "identity pairs positions, but a cache holds the teacher's outputs by word.",
+            "Write `alignment: word` (or `auto`), or `teacher.cache: off`.",
+        )
+        return
     for teacher, facts in zip(recipe.teachers, teachers, strict=True):
         if _same_tokenizer(recipe, teacher, facts, student) is False:
             findings.error(

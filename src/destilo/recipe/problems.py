@@ -14,7 +14,6 @@ from destilo.recipe.schema import Recipe
 
 NOT_YET: Mapping[tuple[str, str], str] = {
     ("task", "masked-lm"): "the task masked-lm",
-    ("cache", "logits"): "caching the teacher's outputs",
 }
 """Named in the design, and refused by name rather than as a misspelling."""
 

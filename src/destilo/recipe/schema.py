@@ -97,6 +97,10 @@ class TeacherSpec(Spec):
         encoder: The pretrained encoder that ``model`` was fine-tuned from. The baseline starts from
             its layers; without it, from those of the fine-tuned teacher, which know the task.
         weight: Its share where there are several teachers.
+        cache: ``logits``: run it once over every example and read its outputs from disk from then
+            on, in this run and every other one with the same teacher. By unit: in question
+            answering words, where a live teacher of the same tokenizer is followed by piece.
+        cache_precision: Of the stored logits; ``fp16`` is off by a thousandth at most.
     """
 
     model: Text | None = None
@@ -106,7 +110,8 @@ class TeacherSpec(Spec):
     finetune: TrainingOverrides | None = None
     encoder: Text | None = None
     weight: NotNegative = 1.0
-    cache: Literal["off"] = "off"
+    cache: Literal["off", "logits"] = "off"
+    cache_precision: Literal["fp16", "fp32"] = "fp16"
 
     @property
     def origin(self) -> str | None:

@@ -211,7 +211,7 @@ class Pairing:
 def pair_batch(
     examples: Sequence[Example],
     *,
-    teacher: int,
+    teacher: int | Sequence[Encoding],
     mode: AlignmentMode,
     kinds: Mapping[str, HeadKind],
     student: int = 0,
@@ -220,7 +220,7 @@ def pair_batch(
 
     Args:
         examples: The windows, each with an encoding per tokenizer.
-        teacher: Which encoding is the teacher's.
+        teacher: Which encoding is the teacher's, or the encodings themselves.
         mode: ``identity`` needs equal encodings; ``word`` pools to words.
         kinds: The task's heads.
         student: Which encoding is the student's.
@@ -228,7 +228,12 @@ def pair_batch(
     Raises:
         AlignmentError: If the two sides do not read the same text, with the example's id.
     """
-    sides = [(example.encodings[student], example.encodings[teacher]) for example in examples]
+    if isinstance(teacher, int):
+        teacher = [example.encodings[teacher] for example in examples]
+    sides = [
+        (example.encodings[student], theirs)
+        for example, theirs in zip(examples, teacher, strict=True)
+    ]
     for example, (mine, theirs) in zip(examples, sides, strict=True):
         _verify(example, mine, theirs, mode)
     if mode is AlignmentMode.IDENTITY:

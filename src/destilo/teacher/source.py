@@ -1,18 +1,21 @@
-"""Sources of teacher outputs. A live teacher is a frozen model that runs beside the student."""
+"""Sources of teacher outputs: a frozen model that runs beside the student, or a cache of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from destilo.models.capture import Capture
-from destilo.models.heads import run_model
+from destilo.models.heads import model_inputs, run_model
 from destilo.models.outputs import Outputs
+from destilo.tasks.base import Encoding, Example, HeadKind
 from destilo.teacher.alignment import AlignmentMode
+from destilo.teacher.cache import CachedRow, TeacherCache, example_key, teacher_encoding
 
 
 class Teacher(Protocol):
@@ -26,8 +29,13 @@ class Teacher(Protocol):
     @property
     def alignment(self) -> AlignmentMode: ...
 
-    @property
-    def pad_id(self) -> int: ...
+    def encodings(self, examples: Sequence[Example]) -> Sequence[Encoding]:
+        """What the teacher's outputs belong to, example by example."""
+        ...
+
+    def inputs(self, examples: Sequence[Example], device: torch.device) -> Mapping[str, Tensor]:
+        """What ``outputs`` takes for these examples."""
+        ...
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Outputs: ...
 
@@ -54,6 +62,20 @@ class LiveTeacher:
     bf16: bool = False
     capture: Capture | None = None
 
+    def encodings(self, examples: Sequence[Example]) -> list[Encoding]:
+        """The examples in this teacher's tokenizer."""
+        return [example.encodings[self.encoding] for example in examples]
+
+    def inputs(self, examples: Sequence[Example], device: torch.device) -> dict[str, Tensor]:
+        """The examples as a padded batch."""
+        theirs = self.encodings(examples)
+        return model_inputs(
+            [encoding.input_ids for encoding in theirs],
+            [encoding.token_type_ids for encoding in theirs],
+            pad_id=self.pad_id,
+            device=device,
+        )
+
     def outputs(self, inputs: Mapping[str, Tensor]) -> Outputs:
         """Run the teacher on a padded batch.
 
@@ -68,3 +90,50 @@ class LiveTeacher:
             torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16),
         ):
             return run_model(self.model, inputs, self.heads, capture=self.capture)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedTeacher:
+    """A teacher whose outputs were computed beforehand.
+
+    Attributes:
+        cache: Holds every example that the student will see.
+        encoding: Which of an example's encodings the teacher read.
+    """
+
+    cache: TeacherCache
+    encoding: int
+
+    @property
+    def alignment(self) -> AlignmentMode:
+        """By unit: a cache knows no positions."""
+        return AlignmentMode.WORD
+
+    @property
+    def capture(self) -> None:
+        """Layers are not cached."""
+        return
+
+    def encodings(self, examples: Sequence[Example]) -> list[Encoding]:
+        return [teacher_encoding(self._row(example)) for example in examples]
+
+    def inputs(self, examples: Sequence[Example], device: torch.device) -> dict[str, Tensor]:
+        """The logits as a padded batch: per head [batch, units] or [batch, units, classes]."""
+        rows = [self._row(example) for example in examples]
+        batch: dict[str, Tensor] = {}
+        for name, kind in self.cache.kinds.items():
+            parts = [row.logits[name].float() for row in rows]
+            if kind is HeadKind.ROW:
+                batch[name] = torch.cat(parts).to(device)
+            else:
+                batch[name] = pad_sequence(parts, batch_first=True).to(device)
+        units = pad_sequence([torch.ones(len(row.units)) for row in rows], batch_first=True)
+        return batch | {"attention_mask": units.to(device)}
+
+    def outputs(self, inputs: Mapping[str, Tensor]) -> Outputs:
+        """The batch as it was read."""
+        heads = {name: inputs[name] for name in self.cache.kinds}
+        return Outputs(heads=heads, attention_mask=inputs["attention_mask"])
+
+    def _row(self, example: Example) -> CachedRow:
+        return self.cache.row(example_key(example.encodings[self.encoding]))

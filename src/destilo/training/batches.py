@@ -13,7 +13,7 @@ from destilo.models.heads import model_inputs
 from destilo.objective.base import IGNORED, Targets
 from destilo.tasks.base import Encoding, Example, HeadKind
 from destilo.teacher.alignment import Pairing, UnitIndex, first_pieces, own_units, pair_batch
-from destilo.teacher.source import Teacher
+from destilo.teacher.source import LiveTeacher, Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,14 @@ def collate(
     """Pad, index and pair one micro-batch."""
     mine = [example.encodings[0] for example in examples]
     student = _inputs(mine, pad_id=pad_id, device=device)
-    sides = []
+    sides: list[Mapping[str, Tensor]] = []
+    pairings = []
     for teacher in teachers:
-        if teacher.encoding == 0:
-            sides.append(student)
-            continue
-        theirs = [example.encodings[teacher.encoding] for example in examples]
-        sides.append(_inputs(theirs, pad_id=teacher.pad_id, device=device))
-    pairings = [
-        pair_batch(examples, teacher=teacher.encoding, mode=teacher.alignment, kinds=kinds).to(
-            device
-        )
-        for teacher in teachers
-    ]
+        shares_inputs = isinstance(teacher, LiveTeacher) and teacher.encoding == 0
+        sides.append(student if shares_inputs else teacher.inputs(examples, device))
+        theirs = teacher.encodings(examples)
+        pairing = pair_batch(examples, teacher=theirs, mode=teacher.alignment, kinds=kinds)
+        pairings.append(pairing.to(device))
     labels = {name: head_labels(mine, name, kind).to(device) for name, kind in kinds.items()}
     return MicroBatch(student, own_units(mine).to(device), labels, sides, pairings, counted)
 
