@@ -18,8 +18,6 @@ from transformers import PreTrainedModel
 
 from destilo.models.layers import architecture_of
 
-METHODS = ("random", "svd", "slice")
-
 
 @dataclass(frozen=True, slots=True)
 class InitReport:

@@ -27,7 +27,6 @@ LAYER_TERM_NAMES = (
     "attention-mse",
     "attention-relations",
 )
-COMPARISONS = ("scores", "probabilities", "probabilities-kl")
 
 # Far below any score, yet finite: probabilities underflow to exactly 0 and 0 * log stays 0.
 _OUTSIDE = -1e9

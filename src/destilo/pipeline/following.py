@@ -143,9 +143,10 @@ def _filled_cache(
     }
     folder = cache_folder() / fingerprint(**facts)[:32]
     n_classes = len(task.labels)
+    cache: TeacherCache | None = None
     if experiment.writes:
         move_to(loaded.model, experiment.processes.device)
-        fill_cache(
+        cache = fill_cache(
             folder,
             examples,
             teacher=source,
@@ -157,7 +158,8 @@ def _filled_cache(
             n_classes=n_classes,
         )
     experiment.processes.wait_for_everyone()
-    cache = open_cache(folder, kinds=task.heads, n_classes=n_classes)
+    if cache is None:  # another process has filled it
+        cache = open_cache(folder, kinds=task.heads, n_classes=n_classes)
     experiment.progress.note(
         f"teacher's outputs: {len(cache):,} examples in {folder}", level="info"
     )

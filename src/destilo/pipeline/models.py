@@ -14,13 +14,18 @@ from destilo.models.folder import LoadedModel, load_model, move_to
 from destilo.models.initialise import InitReport
 from destilo.pipeline import making
 from destilo.pipeline.experiment import Experiment
-from destilo.recipe.schema import TeacherSpec
+from destilo.recipe.schema import Recipe, TeacherSpec
 from destilo.runs import write_json
 
 
 def teacher_name(number: int) -> str:
     """The folder of the teacher with this number (from 0)."""
     return "teacher" if number == 0 else f"teacher-{number + 1}"
+
+
+def lesson_names(recipe: Recipe) -> list[str]:
+    """The folders in ``training`` of the student's stages in turn; the last has its own name."""
+    return [*(f"student-stage-{n}" for n in range(1, len(recipe.lessons))), "student"]
 
 
 def untrained_teacher(experiment: Experiment, spec: TeacherSpec) -> LoadedModel:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from destilo import __version__
 from destilo.errors import InputError
 from destilo.pipeline.experiment import Experiment
-from destilo.pipeline.models import teacher_name
+from destilo.pipeline.models import lesson_names, teacher_name
 from destilo.recipe.load import dump_recipe
 from destilo.recipe.schema import Recipe
 from destilo.recipe.yaml_text import read_yaml
@@ -93,9 +93,9 @@ def _trainings(recipe: Recipe, stage: str) -> list[str]:
     if stage == "teacher":
         specs = enumerate(recipe.teachers)
         return [teacher_name(number) for number, spec in specs if spec.finetune is not None]
-    before = len(recipe.lessons) - 1 if stage == "student" and recipe.distils else 0
-    stages = [f"student-stage-{number}" for number in range(1, before + 1)]
-    return [*stages, stage] if stage in TRAINED else []
+    if stage == "student" and recipe.distils:
+        return lesson_names(recipe)
+    return [stage] if stage in TRAINED else []
 
 
 def drop_what_holds_no_longer(experiment: Experiment) -> None:

@@ -23,6 +23,7 @@ from destilo.pipeline.following import (
 )
 from destilo.pipeline.keys import finetune_settings
 from destilo.pipeline.models import (
+    lesson_names,
     load_teachers,
     positions,
     teacher_name,
@@ -105,7 +106,7 @@ def _distillation(
 ) -> list[_Lesson]:
     """One lesson for each stage of the recipe; the last has the student's name."""
     recipe, lessons = experiment.recipe, []
-    for number, stage in enumerate(recipe.lessons, start=1):
+    for name, stage in zip(lesson_names(recipe), recipe.lessons, strict=True):
         objective = distillation_objective(
             recipe,
             stage.objective,
@@ -115,10 +116,9 @@ def _distillation(
         for sentence in unfollowed(objective, [teacher.model for teacher in teachers]):
             experiment.progress.note(sentence, level="warning")
         live = live_teachers(experiment, teachers, places, objective=objective)
-        last = number == len(recipe.lessons)
         lessons.append(
             _Lesson(
-                "student" if last else f"student-stage-{number}",
+                name,
                 examples,
                 objective,
                 stage.training.over(recipe.training),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from destilo.errors import RecipeError, suggest
+from destilo.layer_map import LAYER_MAPS
 from destilo.recipe.catalogue import TASKS
 from destilo.recipe.check_data import check_data
 from destilo.recipe.check_layers import check_layer_terms
@@ -19,8 +20,6 @@ from destilo.recipe.places import Key
 from destilo.recipe.schema import Recipe
 
 __all__ = ["Finding", "check_recipe", "require_valid"]
-
-_LAYER_MAPS = ("uniform", "last", "first", "every:K")
 
 
 def check_recipe(recipe: Recipe) -> list[Finding]:
@@ -88,8 +87,8 @@ def _check_layers(recipe: Recipe, origin: ModelFacts, findings: Findings) -> Non
     student = recipe.student
     key = ("student", "layers")
     step = re.fullmatch(r"every:([1-9][0-9]*)", student.layer_map)
-    if step is None and student.layer_map not in _LAYER_MAPS[:3]:
-        message = suggest(student.layer_map, _LAYER_MAPS, kind="layer map")
+    if step is None and student.layer_map not in LAYER_MAPS[:3]:
+        message = suggest(student.layer_map, LAYER_MAPS, kind="layer map")
         findings.error(("student", "layer_map"), message, "K is a whole number from 1.")
     if student.from_ == "layers":
         _check_origin_of_layers(recipe, findings)

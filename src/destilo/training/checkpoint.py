@@ -128,8 +128,7 @@ def save_best(model: torch.nn.Module, *, folder: Path, state: LoopState) -> None
     path = best_file(folder, state)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
-    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-    save_file(_without_aliases(weights), str(partial))
+    save_file(_weights(model), str(partial))
     state.best_hash = _hash(partial)
     partial.replace(path)
 
@@ -154,9 +153,8 @@ def load_best(model: torch.nn.Module, *, folder: Path, state: LoopState) -> None
 
 def keep_weights(model: torch.nn.Module, *, folder: Path, identity: str) -> None:
     """Keep a finished stage's weights for the next one, whole or not at all."""
-    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     partial = folder / f".{_FINISHED}"
-    save_file(_without_aliases(weights), str(partial), metadata={"identity": identity})
+    save_file(_weights(model), str(partial), metadata={"identity": identity})
     partial.replace(folder / _FINISHED)
 
 
@@ -181,6 +179,13 @@ def read_weights(folder: Path, *, identity: str) -> dict[str, torch.Tensor] | No
         return load_file(str(path))
     except Exception as error:  # safetensors raises a class of its own
         raise CheckpointError(_damaged(path, str(error))) from error
+
+
+def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A model's tensors as safetensors takes them: each once, in one piece."""
+    return _without_aliases(
+        {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    )
 
 
 def _without_aliases(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
