@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -108,3 +108,75 @@ class ProfileResult(Record):
     n_warmup: int
     peak_memory_mb: float
     machine: Machine
+
+
+Role: TypeAlias = Literal["teacher", "student"]
+TrialStage: TypeAlias = Literal["finetune", "distil"]
+TrialState: TypeAlias = Literal["planned", "finished", "pruned", "failed"]
+
+
+class CollectionDataset(Record):
+    """A data set of a collection.
+
+    Attributes:
+        task: As in a recipe.
+        main_metric: The score that stands for it in a mean over data sets.
+        tests: Its test splits (``test``, ``test-NAME``), or ``validation`` where it has none.
+    """
+
+    name: str
+    task: str
+    main_metric: str
+    tests: tuple[str, ...]
+
+
+class TrialResult(Record):
+    """One training of a collection: a Run folder of its own.
+
+    Attributes:
+        trial: Digest of its recipe, which is also the name of its folder under ``trials``.
+        stage: ``finetune``: on gold labels; ``distil``: following ``teacher``.
+        model: Its name in the collection, such as ``beto-cased`` or ``albeto-base-4``.
+        role: Whether it was tried as a candidate teacher or as a student.
+        teacher: The name of the teacher it followed.
+        settings: What the grid or the search chose, by recipe key.
+        selected: Whether it is the best of its data set, stage, model and seed.
+        validation: Metrics of the chosen checkpoint, with ``validation_loss``.
+        tests: Per test split, each metric with its interval.
+        profile: Size and speed; of selected trials.
+        seconds: Per stage of the Run.
+        error: Why it failed.
+    """
+
+    trial: str
+    stage: TrialStage
+    dataset: str
+    model: str
+    role: Role
+    teacher: str | None = None
+    settings: dict[str, Any] = {}
+    seed: int
+    state: TrialState
+    selected: bool = False
+    validation: dict[str, float] = {}
+    tests: dict[str, dict[str, Score]] = {}
+    profile: ProfileResult | None = None
+    seconds: dict[str, float] = {}
+    error: str | None = None
+
+
+class Collection(Record):
+    """What a sweep has done so far: ``results.json`` in its folder.
+
+    Attributes:
+        reference: The model that speed-ups are relative to.
+        selected_teachers: Per data set, the candidate that the students follow.
+    """
+
+    name: str
+    reference: str
+    datasets: tuple[CollectionDataset, ...]
+    teachers: tuple[str, ...]
+    students: tuple[str, ...]
+    selected_teachers: dict[str, str] = {}
+    trials: tuple[TrialResult, ...] = ()
