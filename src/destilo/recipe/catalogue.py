@@ -98,9 +98,20 @@ def shipped_names() -> list[str]:
     return sorted(names, key=lambda name: name != "demo")
 
 
+def sweep_names() -> list[str]:
+    """List the names of the shipped sweeps."""
+    return sorted(path.stem for path in (_SHIPPED / "sweeps").glob("*.yaml"))
+
+
+def shipped_sweeps() -> dict[str, str]:
+    """List the shipped sweeps with their descriptions."""
+    return {name: _description(shipped_path(name)) for name in sweep_names()}
+
+
 def shipped_path(name: str) -> Path:
-    """Return the file of a shipped recipe."""
-    return _SHIPPED / f"{name}.yaml"
+    """Return the file of a shipped recipe or sweep."""
+    sweep = _SHIPPED / "sweeps" / f"{name}.yaml"
+    return sweep if sweep.exists() else _SHIPPED / f"{name}.yaml"
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -114,10 +125,10 @@ def _description(path: Path) -> str:
 
 
 def copy_recipe(name: str, target: str | Path) -> Path:
-    """Copy a shipped recipe, comments and all, to start one's own from.
+    """Copy a shipped recipe or sweep, comments and all, to start one's own from.
 
     Args:
-        name: Of the shipped recipe.
+        name: Of what is shipped.
         target: A new file, or a folder to write ``NAME.yaml`` in.
 
     Returns:
@@ -126,8 +137,9 @@ def copy_recipe(name: str, target: str | Path) -> Path:
     Raises:
         InputError: If there is no such recipe, or the file exists or cannot be written.
     """
-    if name not in shipped_names():
-        raise InputError(suggest(name, shipped_names(), kind="recipe"))
+    known = [*shipped_names(), *sweep_names()]
+    if name not in known:
+        raise InputError(suggest(name, known, kind="recipe"))
     path = Path(target)
     if is_folder(path):
         path /= f"{name}.yaml"

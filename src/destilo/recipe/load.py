@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from destilo.errors import RecipeError, suggest
-from destilo.recipe.catalogue import shipped_names, shipped_path
+from destilo.recipe.catalogue import shipped_names, shipped_path, sweep_names
 from destilo.recipe.paths import is_file, is_folder, seen_from
 from destilo.recipe.places import Key, Place, Places, dotted
 from destilo.recipe.problems import describe_problems
@@ -27,8 +27,13 @@ _FILE_KEYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """A recipe not yet validated: plain values, and where each was written."""
+class Draft:
+    """A recipe, or another file of keys and values, not yet validated.
+
+    Attributes:
+        value: Plain values.
+        places: Where each was written.
+    """
 
     value: dict[str, Any]
     places: dict[Key, Place]
@@ -48,12 +53,39 @@ def load_recipe(source: str | Path | Mapping[str, Any], *, overrides: Sequence[s
     Raises:
         RecipeError: All problems, one a line, as ``FILE:LINE: key: what is wrong. What to do``.
     """
+    return recipe_of(read_draft(source, overrides=overrides))
+
+
+def read_draft(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Draft:
+    """Read a file of keys and values with what it ``extends`` and what is laid over it.
+
+    Args:
+        source: As in ``load_recipe``.
+        overrides: Likewise.
+
+    Raises:
+        RecipeError: If it cannot be read.
+    """
     if isinstance(source, Mapping):
-        draft = _extend(_Draft(_plain(source), {(): Place("")}), ())
+        draft = _extend(Draft(_plain(source), {(): Place("")}), ())
     else:
         draft = _read_file(_find(source, Path()), ())
     for override in overrides:
         _apply(draft, override)
+    return draft
+
+
+def recipe_of(draft: Draft) -> Recipe:
+    """Validate a draft as a recipe; its paths are resolved in place.
+
+    Raises:
+        RecipeError: All problems, one a line.
+    """
+    if "datasets" in draft.value:
+        raise RecipeError(
+            f"{draft.places[()].text or 'the recipe'}: is a sweep, not a recipe. "
+            "Use `destilo sweep`."
+        )
     places = Places(draft.places)
     _resolve_paths(draft, places)
     try:
@@ -85,18 +117,19 @@ def _find(source: str | Path, folder: Path) -> Path:
     """Find the file that a name or path stands for, seen from ``folder``."""
     path = folder / Path(source).expanduser()
     is_name = isinstance(source, str) and Path(source).suffix == "" and "/" not in source
-    if is_name and source in shipped_names():
+    shipped = [*shipped_names(), *sweep_names()] if is_name else []
+    if source in shipped:
         return shipped_path(str(source))
     if is_file(path):
         return path
     if is_folder(path):
         raise RecipeError(f"{path}: is a folder. Name a recipe file in it.")
     if is_name:
-        raise RecipeError(suggest(str(source), shipped_names(), kind="recipe or file"))
+        raise RecipeError(suggest(str(source), shipped, kind="recipe or file"))
     raise RecipeError(f"{path}: no such recipe file. Check the path from {Path.cwd()}.")
 
 
-def _read_file(path: Path, extended_by: tuple[Path, ...]) -> _Draft:
+def _read_file(path: Path, extended_by: tuple[Path, ...]) -> Draft:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -111,13 +144,13 @@ def _read_file(path: Path, extended_by: tuple[Path, ...]) -> _Draft:
         raise RecipeError(f"{path}: the file is empty. `destilo copy demo FILE` writes a recipe.")
     if not isinstance(document.value, dict):
         raise RecipeError(f"{path}:1: a recipe is `key: value` lines, not {document.value!r:.40}.")
-    folder = Path() if path.parent == shipped_path("demo").parent else path.parent
+    folder = Path() if path.is_relative_to(shipped_path("demo").parent) else path.parent
     places = {key: Place(f"{path}:{line}", folder) for key, line in document.lines.items()}
     places[()] = Place(str(path), folder)
-    return _extend(_Draft(document.value, places), (*extended_by, path.resolve()))
+    return _extend(Draft(document.value, places), (*extended_by, path.resolve()))
 
 
-def _extend(draft: _Draft, chain: tuple[Path, ...]) -> _Draft:
+def _extend(draft: Draft, chain: tuple[Path, ...]) -> Draft:
     """Lay a draft over the recipe that it ``extends``, if any."""
     if "extends" not in draft.value:
         return draft
@@ -141,7 +174,7 @@ def _extend(draft: _Draft, chain: tuple[Path, ...]) -> _Draft:
     return base
 
 
-def _merge(base: _Draft, over: _Draft, key: Key) -> None:
+def _merge(base: Draft, over: Draft, key: Key) -> None:
     target, new = _at(base.value, key), _at(over.value, key)
     for name, value in new.items():
         inner = (*key, name)
@@ -171,7 +204,7 @@ def _forget_places(places: dict[Key, Place], key: Key) -> None:
         del places[known]
 
 
-def _apply(draft: _Draft, override: str) -> None:
+def _apply(draft: Draft, override: str) -> None:
     """Write one ``a.b=value`` into a draft."""
     origin = f"--set {override}"
     path, equals, text = override.partition("=")
@@ -213,7 +246,7 @@ def _step(holder: Any, part: str, key: Key, origin: str) -> str | int:
     return int(part)
 
 
-def _resolve_paths(draft: _Draft, places: Places) -> None:
+def _resolve_paths(draft: Draft, places: Places) -> None:
     for section, names in _FILE_KEYS.items():
         for key, text in _texts(draft.value.get(section), (section,)):
             last = [part for part in key if isinstance(part, str)][-1]

@@ -28,19 +28,22 @@ _WANTED = {
 }
 
 
-def describe_problems(error: ValidationError, places: Places) -> list[str]:
+def describe_problems(
+    error: ValidationError, places: Places, *, schema: type[BaseModel] = Recipe
+) -> list[str]:
     """Turn each error into ``FILE:LINE: key.path: what is wrong. What to do``.
 
     Args:
-        error: What validating a mapping as a ``Recipe`` raised.
+        error: What validating a mapping as ``schema`` raised.
         places: Where its keys were written.
+        schema: What knows the keys.
     """
     problems = []
     for detail in error.errors(include_url=False):
         if detail["type"] == "default_factory_not_called":
             continue  # a consequence of another error in the same section
         key = tuple(part for part in detail["loc"] if not str(part).startswith("<"))
-        problems.append(at_place(places, key, _describe(detail, key)))
+        problems.append(at_place(places, key, _describe(detail, key, schema)))
     return problems
 
 
@@ -51,11 +54,11 @@ def at_place(places: Places, key: Key, message: str) -> str:
     return f"{where}{dotted(key)}: {message}" if key else f"{where}{message}"
 
 
-def _describe(detail: ErrorDetails, key: Key) -> str:
+def _describe(detail: ErrorDetails, key: Key, schema: type[BaseModel]) -> str:
     kind, value = detail["type"], detail["input"]
     context = detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return suggest(str(key[-1]), _keys_beside(detail["loc"]), kind="key")
+        return suggest(str(key[-1]), _keys_beside(detail["loc"], schema), kind="key")
     if kind == "missing":
         return f"is missing. Add `{key[-1]}:` to {_section(key)}."
     if kind == "literal_error":
@@ -130,9 +133,9 @@ def _wrong_name(key: str, value: Any, expected: str) -> str:
     return suggest(value, options, kind=key)
 
 
-def _keys_beside(loc: Key) -> list[str]:
+def _keys_beside(loc: Key, schema: type[BaseModel]) -> list[str]:
     """List the keys that may stand where the last part of ``loc`` stands."""
-    models: list[type[BaseModel]] = [Recipe]
+    models: list[type[BaseModel]] = [schema]
     for part in loc[:-1]:
         if isinstance(part, str) and part.startswith("<"):
             named = [model for model in models if f"<{model.__name__}>" == part]
