@@ -14,10 +14,10 @@ PACKAGE = ROOT / "src" / "destilo"
 # From the bottom up; within a level a part may import those to its left.
 LEVELS = (
     ("errors", "records", "rows", "progress", "layer_map"),
-    ("recipe", "runs"),
+    ("catalogue", "recipe", "runs"),
     ("tasks", "data", "models"),
     ("teacher", "objective"),
-    ("training", "evaluation", "predict", "counting", "profiling"),
+    ("training", "evaluation", "predict", "counting", "timing", "profiling"),
     ("figures", "report"),  # of one run, from its files alone
     ("pipeline",),
     ("terminal", "cli"),
@@ -26,7 +26,7 @@ LEVELS = (
 RANK = {part: rank for rank, part in enumerate(part for level in LEVELS for part in level)}
 HEAVY = ("torch", "transformers", "accelerate", "datasets", "pyarrow", "matplotlib", "onnxruntime")
 READING = ("destilo.recipe.load", "destilo.recipe.check")
-LIGHT = ("recipe", "runs", "data", "tasks", "report", "cli", "terminal", *LEVELS[0])
+LIGHT = ("catalogue", "recipe", "runs", "data", "tasks", "report", "cli", "terminal", *LEVELS[0])
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
