@@ -344,3 +344,14 @@ def test_reports_need_no_torch() -> None:
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_papers_protocol_is_shown_where_it_was_asked_for(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert "Speedy Gonzales" not in build_report(run).report.read_text(encoding="utf-8")
+    by_paper = {"n_kept": 29, "paper_inferences_per_s": 251.0, "macs_of_modules": 255_000_000}
+    results = [profile(model) | by_paper for model in SCORES]
+    write(run / "profile.json", {"results": results})
+    text = build_report(run).report.read_text(encoding="utf-8")
+    assert "| student | 251 | 29 of 50 | 255M |" in text
+    assert "modified z-score" in text

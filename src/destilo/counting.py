@@ -70,7 +70,52 @@ def count_macs(model: nn.Module, sequence_length: int) -> Macs:
     return Macs(total=sum(operators.values()) // 2, attention=attention // 2)
 
 
+def count_module_macs(model: nn.Module, sequence_length: int) -> int:
+    """Count what a counter that looks at modules finds in one row, as the THOP package does.
+
+    Published speed-ups are often ratios of this count. It is no count of multiply-accumulates:
+    a linear layer counts its products, without the bias; a layer norm two operations for each
+    value, and four where it has weights; attention's own products (QK^T, AV), embeddings and
+    activations count nothing. A module that is shared counts each time it runs.
+
+    Reference:
+        https://github.com/Lyken17/pytorch-OpCounter, ``count_linear`` and ``count_normalization``.
+    """
+    try:
+        return _count_in_modules(model, sequence_length, device="meta")
+    except (RuntimeError, NotImplementedError):
+        return _count_in_modules(model, sequence_length, device="cpu")
+
+
+def _count_in_modules(model: nn.Module, sequence_length: int, *, device: str) -> int:
+    twin, inputs = _twin(model, sequence_length, device=device)
+    counts: list[int] = []
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+        if isinstance(module, nn.Linear):
+            counts.append(output.numel() * module.in_features)
+        elif isinstance(module, nn.LayerNorm):
+            counts.append(output.numel() * (4 if module.elementwise_affine else 2))
+
+    for module in twin.modules():
+        if isinstance(module, nn.Linear | nn.LayerNorm):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        twin(**inputs)
+    return sum(counts)
+
+
 def _count_flops(model: nn.Module, sequence_length: int, *, device: str) -> dict[str, int]:
+    twin, inputs = _twin(model, sequence_length, device=device)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        twin(**inputs)
+    counts: dict[Any, int] = counter.get_flop_counts()["Global"]
+    return {str(operator): flops for operator, flops in counts.items()}
+
+
+def _twin(model: nn.Module, sequence_length: int, *, device: str) -> tuple[Any, Inputs]:
+    """A model of the same shapes on the device, and one row for it."""
     config = copy.deepcopy(_config(model))
     model_class: Any = type(model)
     with torch.device(device):
@@ -81,11 +126,7 @@ def _count_flops(model: nn.Module, sequence_length: int, *, device: str) -> dict
         # With a mask the library asks whether it hides anything, a question of values. The
         # products are the same without it.
         inputs = {key: value.to("meta") for key, value in inputs.items() if "mask" not in key}
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        twin(**inputs)
-    counts: dict[Any, int] = counter.get_flop_counts()["Global"]
-    return {str(operator): flops for operator, flops in counts.items()}
+    return twin, inputs
 
 
 def build_inputs(model: nn.Module, batch_size: int, sequence_length: int) -> Inputs:

@@ -27,11 +27,13 @@ from destilo.counting import (
     build_inputs,
     count_embedding_parameters,
     count_macs,
+    count_module_macs,
     count_parameters,
     max_sequence_length,
 )
 from destilo.errors import InputError
-from destilo.records import Machine, ProfileResult
+from destilo.records import Machine, ProfileResult, TimingProtocol
+from destilo.timing import filter_timing
 
 __all__ = [
     "MEGABYTE",
@@ -40,6 +42,7 @@ __all__ = [
     "build_inputs",
     "count_embedding_parameters",
     "count_macs",
+    "count_module_macs",
     "count_parameters",
     "describe_machine",
     "max_sequence_length",
@@ -105,6 +108,7 @@ def profile_models(
     warmup: int = 10,
     device: str = "cpu",
     sizes_mb: Mapping[str, float] | None = None,
+    protocol: TimingProtocol = "destilo",
 ) -> tuple[ProfileResult, ...]:
     """Profile several models turn about, one pass each, so that their ratios hold.
 
@@ -120,6 +124,8 @@ def profile_models(
         warmup: Passes per model before them that are not timed.
         device: Where to measure, such as ``cpu`` or ``cuda``.
         sizes_mb: Sizes on disk by model name; the tensors' size for names that are missing.
+        protocol: ``speedy-gonzales`` adds that paper's inferences per second to the record; it
+            does not change how many passes are timed.
 
     Returns:
         One record per model, in the order given.
@@ -151,6 +157,7 @@ def profile_models(
     for (name, model), probe in zip(models.items(), probes, strict=True):
         macs = count_macs(model, sequence_length)
         p50, p95 = np.percentile(probe.samples_ms, [50, 95])
+        paper = filter_timing(probe.samples_ms) if protocol == "speedy-gonzales" else None
         results.append(
             ProfileResult(
                 model=name,
@@ -158,6 +165,7 @@ def profile_models(
                 embedding_parameters=count_embedding_parameters(model),
                 macs=macs.total,
                 macs_without_attention=macs.total - macs.attention,
+                macs_of_modules=count_module_macs(model, sequence_length),
                 size_mb=(sizes_mb or {}).get(name, _tensor_size_mb(model)),
                 batch_size=batch_size,
                 sequence_length=sequence_length,
@@ -170,6 +178,9 @@ def profile_models(
                 n_warmup=warmup,
                 peak_memory_mb=probe.peak_memory_mb,
                 machine=machine,
+                protocol=protocol,
+                n_kept=paper.n_kept if paper else None,
+                paper_inferences_per_s=paper.inferences_per_s if paper else None,
             )
         )
     return tuple(results)

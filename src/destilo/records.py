@@ -79,6 +79,9 @@ class Machine(Record):
     threads: int
 
 
+TimingProtocol: TypeAlias = Literal["destilo", "speedy-gonzales"]
+
+
 class ProfileResult(Record):
     """Size and speed of one model at one input shape.
 
@@ -89,6 +92,10 @@ class ProfileResult(Record):
         latency_p50_ms: Median over ``n_samples`` timed forward passes of one batch.
         throughput_per_s: Rows per second at this shape, from the median.
         peak_memory_mb: Peak resident (CPU) or allocated (CUDA) memory during the passes.
+        macs_of_modules: What a counter of modules reports (THOP), for comparison with papers.
+        protocol: ``speedy-gonzales``: the next two fields are filled as well.
+        n_kept: Samples that the paper's filter left.
+        paper_inferences_per_s: Passes per second by the mean of those samples.
     """
 
     model: str
@@ -108,6 +115,10 @@ class ProfileResult(Record):
     n_warmup: int
     peak_memory_mb: float
     machine: Machine
+    macs_of_modules: int | None = None
+    protocol: TimingProtocol = "destilo"
+    n_kept: int | None = None
+    paper_inferences_per_s: float | None = None
 
 
 Role: TypeAlias = Literal["teacher", "student"]

@@ -80,6 +80,7 @@ def profile(experiment: Experiment) -> list[str]:
         samples=spec.samples,
         warmup=spec.warmup,
         device=spec.device,
+        protocol=spec.protocol,
     )
     write_json(
         experiment.path / "profile.json",

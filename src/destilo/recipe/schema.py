@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
@@ -33,6 +34,7 @@ from destilo.recipe.fields import (
 from destilo.recipe.objective_spec import StageSpec, TermName, TermSpec
 from destilo.recipe.places import Places, dotted
 from destilo.recipe.training_spec import TrainingOverrides, TrainingSpec
+from destilo.records import TimingProtocol
 
 __all__ = [
     "DataSpec",
@@ -204,14 +206,27 @@ class EvaluationSpec(Spec):
 
 
 class ProfileSpec(Spec):
-    """The input shape and conditions under which size and speed are measured."""
+    """The input shape and conditions under which size and speed are measured.
 
+    Attributes:
+        protocol: ``speedy-gonzales`` also reports inferences per second as that paper takes them,
+            and then ``sequence_length`` is 512 and ``samples`` 100 unless they are written.
+    """
+
+    protocol: TimingProtocol = "destilo"
     batch_size: Count = 1
     sequence_length: Annotated[int, Field(ge=4)] = 128
     threads: Count = 1
     device: Literal["cpu", "cuda"] = "cpu"
     samples: Count = 50
     warmup: Annotated[int, Field(ge=0)] = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape_of_protocol(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("protocol") == "speedy-gonzales":
+            return {"sequence_length": 512, "samples": 100} | dict(value)
+        return value
 
 
 class Recipe(Spec):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from destilo.figures import QualityPoint, plot_quality_speed, read_training_log
-from destilo.records import EvalResult, ProfileResult
-from destilo.report.contents import RunContents, model_rank, read_run
+from destilo.records import EvalResult
+from destilo.report.contents import RunContents, read_run
 from destilo.report.markdown import (
     MISSING,
     amount,
@@ -21,6 +21,7 @@ from destilo.report.markdown import (
     three_digits,
     times,
 )
+from destilo.report.speed import shape, speed
 from destilo.report.summary import SummaryRow, model_label, ratio, summarise
 from destilo.runs import write_text
 
@@ -61,7 +62,7 @@ def build_report(run: Path) -> ReportFiles:
         "## Quality",
         *_quality(contents, rows),
         "## Size and speed",
-        *_speed(contents),
+        *speed(contents),
         f"![Quality against time]({PICTURE})" if picture else "",
         "## Fidelity to the teacher",
         _fidelity(rows),
@@ -186,61 +187,6 @@ def _settings(results: tuple[EvalResult, ...]) -> str:
         return ""
     values = ", ".join(f"{model_label(name)} {value:.3g}" for name, value in tuned.items())
     return f"No-answer threshold, tuned on validation: {values}."
-
-
-def _speed(contents: RunContents) -> list[str]:
-    if not contents.profiles:
-        return ["Not profiled: there is no `profile.json` in this run."]
-    profiles = sorted(contents.profiles, key=lambda one: model_rank(one.model))
-    reference = contents.profile_of("teacher")
-    sizes = [
-        [
-            model_label(one.model),
-            amount(one.parameters),
-            amount(one.embedding_parameters),
-            three_digits(one.size_mb),
-            amount(one.macs),
-            amount(one.macs_without_attention),
-            times(ratio(reference.parameters, one.parameters) if reference else None),
-            times(ratio(reference.macs, one.macs) if reference else None),
-        ]
-        for one in profiles
-    ]
-    speeds = [
-        [
-            model_label(one.model),
-            three_digits(one.latency_p50_ms),
-            three_digits(one.latency_p95_ms),
-            three_digits(one.latency_mean_ms),
-            three_digits(one.throughput_per_s),
-            three_digits(one.peak_memory_mb),
-            times(ratio(reference.latency_p50_ms, one.latency_p50_ms) if reference else None),
-        ]
-        for one in profiles
-    ]
-    size_header = ["model", "parameters", "of which embeddings", "weights, MB", "MACs"]
-    size_header += ["MACs without attention products", "smaller by", "fewer MACs by"]
-    speed_header = ["model", "p50, ms", "p95, ms", "mean, ms", "rows/s", "peak memory, MB"]
-    taken = (
-        f"Measured at {_measured(profiles[0])}; {profiles[0].n_samples} timed passes per model "
-        f"after {profiles[0].n_warmup} to warm up, the models in turn. Peak memory is that of the "
-        "whole process, all models loaded."
-    )
-    return [
-        table(size_header, sizes),
-        table([*speed_header, "faster by"], speeds),
-        "" if reference else "The teacher was not profiled, so there is nothing to compare with.",
-        taken,
-    ]
-
-
-def _measured(profile: ProfileResult) -> str:
-    threads = "1 thread" if profile.threads == 1 else f"{profile.threads} threads"
-    machine = profile.machine
-    return (
-        f"batch {profile.batch_size} × {profile.sequence_length} positions, {threads}, "
-        f"{machine.device} on {machine.processor}, torch {machine.torch}"
-    )
 
 
 def _fidelity(rows: list[SummaryRow]) -> str:
@@ -376,6 +322,6 @@ def _draw(contents: RunContents, target: Path) -> Path | None:
         target.unlink(missing_ok=True)
         return None
     metric = contents.models_on(split)[0].main_metric
-    measured = _measured(contents.profiles[0])
+    measured = shape(contents.profiles[0])
     plot_quality_speed(chosen, target, metric=metric, split=split, measured=measured)
     return target
