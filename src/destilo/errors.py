@@ -47,6 +47,10 @@ class TrainingError(DestiloError):
     """Training cannot go on (a loss that is not finite, for instance)."""
 
 
+class TrialPruned(DestiloError):
+    """A training was stopped because others were better at the same point."""
+
+
 def suggest(name: str, options: Iterable[str], *, kind: str) -> str:
     """Say that a name is unknown, what was probably meant, and what there is.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Experiment:
         folder: The Run that files go to and finished stages are noted in.
         processes: Those that share the work; the main one writes.
         progress: Who is told how it goes.
+        bounds: What the student must have reached at each evaluation, else it is given up.
     """
 
     recipe: Recipe
@@ -39,6 +40,7 @@ class Experiment:
     folder: Run
     processes: PartialState
     progress: Progress
+    bounds: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:

@@ -38,6 +38,7 @@ def run(
     force: bool = False,
     until: str = "report",
     progress: Progress | None = None,
+    bounds: Mapping[int, float] | None = None,
 ) -> RunResult:
     """Do every stage of a recipe that is not done yet.
 
@@ -48,6 +49,8 @@ def run(
         force: Do finished stages again, also in the folder of another task.
         until: The last stage to do, one of ``STAGES``.
         progress: Who is told how it goes.
+        bounds: By the number of the validation (from 1): what the student's selection metric must
+            have reached by then, else its training is given up.
 
     Returns:
         Records of what was measured, and where everything is.
@@ -55,6 +58,7 @@ def run(
     Raises:
         InputError: If the recipe, the data, a model or the folder cannot be used.
         TrainingError: If training breaks down.
+        TrialPruned: If the student is given up.
     """
     if until not in STAGES:
         raise InputError(suggest(until, STAGES, kind="stage"))
@@ -70,7 +74,7 @@ def run(
                 refuse_other_task(folder, recipe)
             processes.wait_for_everyone()
             inputs = read_inputs(recipe, progress)
-            experiment = Experiment(recipe, inputs, folder, processes, progress)
+            experiment = Experiment(recipe, inputs, folder, processes, progress, bounds or {})
             stages = STAGES[: STAGES.index(until) + 1]
             if "profile" in stages and not folder.finished(
                 "profile", experiment.keys.of("profile")

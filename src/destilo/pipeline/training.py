@@ -203,6 +203,7 @@ def _learn(experiment: Experiment, made: LoadedModel, lesson: _Lesson, *, stage:
         teachers=lesson.teachers,
         validate=validator(experiment, made) if learns_heads else None,
         select_by=experiment.recipe.evaluation.select_by or experiment.task.main_metric,
+        bounds=experiment.bounds if lesson.name == "student" else {},
     )
     train(job, experiment.progress)
     for teacher in lesson.teachers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
 from destilo.data.batching import BatchPlan, share
-from destilo.errors import TrainingError
+from destilo.errors import TrainingError, TrialPruned
 from destilo.models.capture import Capture
 from destilo.models.heads import run_model
 from destilo.objective.base import Objective
@@ -67,6 +67,8 @@ class TrainingJob:
         validate: Measures the model on the validation split; ``None`` keeps the last weights.
         select_by: The metric that chooses the best weights and stops early; higher is better,
             but for ``validation_loss``.
+        bounds: By the number of the evaluation (from 1): the value of ``select_by`` that the best
+            weights so far must have reached, else the training is given up.
     """
 
     name: str
@@ -81,6 +83,7 @@ class TrainingJob:
     teachers: Sequence[Teacher] = ()
     validate: Validate | None = None
     select_by: str = "validation_loss"
+    bounds: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ def train(job: TrainingJob, progress: Progress | None = None) -> TrainingResult:
     Raises:
         TrainingError: If a term or the gradient is not finite.
         CheckpointError: If the checkpoint to resume from is damaged.
+        TrialPruned: If it has not reached one of the job's bounds.
     """
     return _Loop(job, progress or Silent()).run()
 
@@ -350,8 +354,23 @@ class _Loop:
             + (" (best so far)" if improved else ""),
             level="step",
         )
+        self._require_bound()
         save_checkpoint(self.accelerator, folder=self.checkpoints, state=self.state)
         return self._out_of_patience()
+
+    def _require_bound(self) -> None:
+        """Give up before the checkpoint is written, so that going on gives up here again."""
+        every = self.settings.eval_steps or self.plan.steps_per_epoch
+        number = math.ceil(self.state.step / every)
+        bound, best = self.job.bounds.get(number), self.state.best_value
+        if bound is None or best is None or self.state.step >= self.total:
+            return
+        worse = best > bound if self.job.select_by == "validation_loss" else best < bound
+        if worse or math.isnan(best):
+            raise TrialPruned(
+                f"{self.job.name}: {self.job.select_by} {best:.4f} at evaluation {number}, "
+                f"where half of the others had {bound:.4f}"
+            )
 
     def _is_better(self, value: float) -> bool:
         best = self.state.best_value
