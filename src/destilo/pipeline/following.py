@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from destilo.errors import InputError
 from destilo.models.capture import Capture
-from destilo.models.folder import LoadedModel, move_to
+from destilo.models.folder import LoadedModel
 from destilo.models.layers import layer_count, model_shape
 from destilo.models.outputs import Wanted
 from destilo.objective.base import Objective, Weighted
@@ -17,19 +17,11 @@ from destilo.objective.layers import make_layer_terms
 from destilo.objective.logits import make_term
 from destilo.pipeline.experiment import Experiment
 from destilo.recipe.layer_pairs import layer_pairs, origin_of_layers
-from destilo.recipe.schema import Recipe, TeacherSpec, TermSpec
+from destilo.recipe.schema import Recipe, TermSpec
 from destilo.tasks import Task
 from destilo.tasks.base import Example, HeadKind
 from destilo.tasks.tokenization import TextTokenizer
 from destilo.teacher.alignment import AlignmentMode
-from destilo.teacher.cache import (
-    TeacherCache,
-    cache_folder,
-    fingerprint,
-    open_cache,
-    weights_digest,
-)
-from destilo.teacher.filling import fill_cache
 from destilo.teacher.source import CachedTeacher, LiveTeacher, Teacher
 
 
@@ -67,13 +59,29 @@ def alignment_mode(recipe: Recipe, place: int) -> AlignmentMode:
     return mode
 
 
-def live_teachers(
+def encode_examples(
+    experiment: Experiment, student: LoadedModel, teachers: Sequence[LoadedModel]
+) -> tuple[list[Example], list[int]]:
+    """Every window that a student learns from, cut so that it fits all the tokenizers.
+
+    Returns:
+        The examples, and which of their encodings is each teacher's.
+    """
+    tokenizers, places = distinct_tokenizers([student, *teachers])
+    rows = list(experiment.rows("train"))
+    if "unlabelled" in experiment.inputs.splits:
+        rows += experiment.rows("unlabelled")
+    return experiment.task.encode(rows, tokenizers), places[1:]
+
+
+def teacher_sources(
     experiment: Experiment,
     teachers: Sequence[LoadedModel],
     places: Sequence[int],
     *,
     objective: Objective,
-) -> list[LiveTeacher]:
+    cached: Sequence[CachedTeacher | None],
+) -> list[Teacher]:
     """The teachers as sources of what the student follows.
 
     Args:
@@ -81,89 +89,39 @@ def live_teachers(
         teachers: Loaded, in the recipe's order.
         places: Which of the distinct tokenizers is each teacher's own.
         objective: Says which of their layers are read.
-    """
-    recipe = experiment.recipe
-    live = []
-    for number, (teacher, place) in enumerate(zip(teachers, places, strict=True)):
-        wanted = objective.wanted(number)
-        require_units(experiment.task, alignment_mode(recipe, place), wanted)
-        live.append(
-            LiveTeacher(
-                model=teacher.model.eval(),
-                heads=tuple(experiment.task.heads),
-                encoding=place,
-                alignment=alignment_mode(recipe, place),
-                pad_id=teacher.text.pad_id,
-                bf16=recipe.training.bf16,
-                capture=Capture(teacher.model, wanted) if wanted else None,
-            )
-        )
-    return live
-
-
-def cached_teachers(
-    experiment: Experiment,
-    teachers: Sequence[LoadedModel],
-    live: Sequence[LiveTeacher],
-    examples: Sequence[Example],
-) -> list[Teacher]:
-    """Put a cache in the place of each teacher that the recipe wants cached, filled first.
-
-    Args:
-        experiment: Says which, and reports how the filling goes.
-        teachers: Loaded, in the recipe's order.
-        live: The same as sources.
-        examples: All that the student will see.
+        cached: What stands in the place of each teacher that is not run.
     """
     sources: list[Teacher] = []
-    for spec, loaded, source in zip(experiment.recipe.teachers, teachers, live, strict=True):
-        if spec.cache == "off":
-            sources.append(source)
+    for number, (teacher, place, instead) in enumerate(zip(teachers, places, cached, strict=True)):
+        if instead is not None:
+            sources.append(instead)
             continue
-        cache = _filled_cache(experiment, spec, loaded, source, examples)
-        sources.append(CachedTeacher(cache, source.encoding))
+        wanted = objective.wanted(number)
+        require_units(experiment.task, alignment_mode(experiment.recipe, place), wanted)
+        sources.append(live_teacher(experiment, teacher, place, wanted=wanted))
     return sources
 
 
-def _filled_cache(
-    experiment: Experiment,
-    spec: TeacherSpec,
-    loaded: LoadedModel,
-    source: LiveTeacher,
-    examples: Sequence[Example],
-) -> TeacherCache:
-    task, settings = experiment.task, experiment.recipe.training
-    facts = {
-        "weights": weights_digest(loaded.model),
-        "tokenizer": loaded.text.digest,
-        "task": task.name,
-        "labels": list(task.labels),
-        "bf16": settings.bf16,
-        "precision": spec.cache_precision,
-    }
-    folder = cache_folder() / fingerprint(**facts)[:32]
-    n_classes = len(task.labels)
-    cache: TeacherCache | None = None
-    if experiment.writes:
-        move_to(loaded.model, experiment.processes.device)
-        cache = fill_cache(
-            folder,
-            examples,
-            teacher=source,
-            facts={"model": spec.model or "made in a run", **facts},
-            precision=spec.cache_precision,
-            batch_size=settings.per_device_eval_batch_size,
-            progress=experiment.progress,
-            kinds=task.heads,
-            n_classes=n_classes,
-        )
-    experiment.processes.wait_for_everyone()
-    if cache is None:  # another process has filled it
-        cache = open_cache(folder, kinds=task.heads, n_classes=n_classes)
-    experiment.progress.note(
-        f"teacher's outputs: {len(cache):,} examples in {folder}", level="info"
+def live_teacher(
+    experiment: Experiment, teacher: LoadedModel, place: int, *, wanted: Wanted | None = None
+) -> LiveTeacher:
+    """A teacher that runs beside the student, or fills a cache.
+
+    Args:
+        experiment: Its recipe decides alignment and precision.
+        teacher: Loaded.
+        place: Which of the distinct tokenizers is its own.
+        wanted: The layers that are read.
+    """
+    return LiveTeacher(
+        model=teacher.model.eval(),
+        heads=tuple(experiment.task.heads),
+        encoding=place,
+        alignment=alignment_mode(experiment.recipe, place),
+        pad_id=teacher.text.pad_id,
+        bf16=experiment.recipe.training.bf16,
+        capture=Capture(teacher.model, wanted) if wanted else None,
     )
-    return cache
 
 
 def distillation_objective(

@@ -41,6 +41,8 @@ class StageKeys:
         learning = [__version__, self._inputs.learning_digest, recipe.evaluation.select_by]
         training = _decisive(recipe.training)
         made = [learning, self._teachers, self._student, training]
+        # A cache decides who reads a teacher, not how it is made.
+        finetuned = [one | {"cache": ""} for one in self._teachers if one["finetune"]]
         weights = [spec.weight for spec in recipe.teachers]
         lessons = [
             [
@@ -52,7 +54,7 @@ class StageKeys:
         objective = [lessons, recipe.alignment, weights]
         parts: dict[str, list[Any]] = {
             "data": [everything, recipe.data.leak_check],
-            "teacher": [learning, [one for one in self._teachers if one["finetune"]]],
+            "teacher": [learning, finetuned],
             "student": [made, objective],
             "baseline": [
                 made,

@@ -13,12 +13,12 @@ from destilo.figures import plot_training
 from destilo.models.folder import LoadedModel, load_model, move_to, save_model
 from destilo.objective.base import Objective
 from destilo.objective.logits import make_term
+from destilo.pipeline.caching import cached_teachers
 from destilo.pipeline.experiment import Experiment
 from destilo.pipeline.following import (
-    cached_teachers,
     distillation_objective,
-    distinct_tokenizers,
-    live_teachers,
+    encode_examples,
+    teacher_sources,
     unfollowed,
 )
 from destilo.pipeline.keys import finetune_settings
@@ -82,13 +82,9 @@ def train_student(experiment: Experiment, name: str) -> list[str]:
     student = untrained_student(experiment, name)
     _check_length(experiment, name, student)
     teachers = load_teachers(experiment)
-    tokenizers, places = distinct_tokenizers([student, *teachers])
-    rows = list(experiment.rows("train"))
-    if "unlabelled" in experiment.inputs.splits:
-        rows += experiment.rows("unlabelled")
-    examples = experiment.task.encode(rows, tokenizers)
+    examples, places = encode_examples(experiment, student, teachers)
     if name == "student" and experiment.recipe.distils:
-        lessons = _distillation(experiment, student, teachers, places[1:], examples)
+        lessons = _distillation(experiment, student, teachers, places, examples)
         if experiment.writes:
             _preflight(experiment, student, teachers, lessons)
     else:
@@ -106,6 +102,7 @@ def _distillation(
 ) -> list[_Lesson]:
     """One lesson for each stage of the recipe; the last has the student's name."""
     recipe, lessons = experiment.recipe, []
+    cached = cached_teachers(experiment, teachers, places, examples)
     for name, stage in zip(lesson_names(recipe), recipe.lessons, strict=True):
         objective = distillation_objective(
             recipe,
@@ -115,14 +112,13 @@ def _distillation(
         )
         for sentence in unfollowed(objective, [teacher.model for teacher in teachers]):
             experiment.progress.note(sentence, level="warning")
-        live = live_teachers(experiment, teachers, places, objective=objective)
         lessons.append(
             _Lesson(
                 name,
                 examples,
                 objective,
                 stage.training.over(recipe.training),
-                cached_teachers(experiment, teachers, live, examples),
+                teacher_sources(experiment, teachers, places, objective=objective, cached=cached),
             )
         )
     return lessons

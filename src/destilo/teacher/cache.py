@@ -7,16 +7,14 @@ Units are what any student can be compared in, whatever its tokenizer, batch siz
 A row is found by its content: the teacher's pieces and the unit of each. What else decides the
 outputs (the teacher's weights, precision, heads) is the cache's *fingerprint* and names its folder.
 
-Files: ``cache.json`` lists shards with their hashes; a shard is a safetensors file that appears
-whole. Readers see what was listed when they opened it; one writer at a time adds shards. A shard
-that is not what was written is left out, and its rows are missing until they are filled again.
+A shard is a safetensors file that appears whole and is then listed. Readers see what was listed
+when they opened it; one writer at a time adds shards. A shard that is not what was written is left
+out, and its rows are missing until they are filled again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +28,22 @@ from safetensors.torch import save_file
 
 from destilo.errors import ModelError
 from destilo.models.outputs import Outputs
-from destilo.runs import Run, digest, file_digest, write_json
+from destilo.runs import file_digest
 from destilo.tasks.base import Encoding, Example, HeadKind
 from destilo.teacher.alignment import UnitIndex, own_units, pool_to_units
+from destilo.teacher.store import (
+    Shard,
+    is_whole,
+    read_listing,
+    remove_damaged,
+    write_listing,
+)
 
 PRECISIONS = {"fp16": torch.float16, "fp32": torch.float32}
-_LISTING, _KEY_BYTES = "cache.json", 16
+_KEY_BYTES = 16
+_SMALL = np.iinfo(np.int16).max
+
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +56,16 @@ class CachedRow:
         logits: Per head: ROW [1, classes], UNIT [n, classes], SPAN [n].
     """
 
-    units: NDArray[np.int64]
-    logits: Mapping[str, torch.Tensor]
+    units: NDArray[np.integer[Any]]
+    logits: Mapping[str, Floats]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a row stands: its shard, its units and its values there."""
+class _OpenShard:
+    """The arrays of one shard, which stay on disk until they are read."""
 
-    shard: int
-    units: slice
-    values: slice
+    units: NDArray[np.integer[Any]]
+    logits: Mapping[str, Floats]
 
 
 @dataclass
@@ -68,17 +75,14 @@ class TeacherCache:
     Attributes:
         folder: Of this fingerprint.
         kinds: The task's heads.
-        n_classes: Classes of the heads that have them; 0 for question answering.
         damaged: Names of shards that were not what had been written.
     """
 
     folder: Path
     kinds: Mapping[str, HeadKind]
-    n_classes: int
     damaged: tuple[str, ...] = ()
-    _places: dict[bytes, _Place] = field(default_factory=dict)
-    _units: list[NDArray[np.int64]] = field(default_factory=list)
-    _values: list[torch.Tensor] = field(default_factory=list)
+    _places: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
+    _shards: list[_OpenShard] = field(default_factory=list)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
@@ -92,40 +96,42 @@ class TeacherCache:
         Raises:
             KeyError: If it is not there.
         """
-        place = self._places[key]
-        units = self._units[place.shard][place.units]
-        values = self._values[place.shard][place.values]
-        logits: dict[str, torch.Tensor] = {}
-        at = 0
+        number, start, stop = self._places[key]
+        shard = self._shards[number]
+        logits = {name: values[start:stop] for name, values in shard.logits.items()}
+        return CachedRow(shard.units[start:stop], logits)
+
+    def batch(self, keys: Sequence[bytes]) -> dict[str, torch.Tensor]:
+        """The logits of several examples, padded with 0.
+
+        Args:
+            keys: Of the examples.
+
+        Returns:
+            Per head: ROW [batch, classes], UNIT [batch, units, classes], SPAN [batch, units].
+        """
+        rows = [self.row(key) for key in keys]
+        longest = max(len(row.units) for row in rows)
+        result = {}
         for name, kind in self.kinds.items():
-            size = len(units) * (1 if kind is HeadKind.SPAN else self.n_classes)
-            part = values[at : at + size]
-            logits[name] = part if kind is HeadKind.SPAN else part.view(len(units), -1)
-            at += size
-        return CachedRow(units, logits)
+            shape = rows[0].logits[name].shape[1:]
+            values = np.zeros((len(rows), longest, *shape), dtype=np.float32)
+            for number, row in enumerate(rows):
+                values[number, : len(row.units)] = row.logits[name]
+            result[name] = torch.from_numpy(values[:, 0] if kind is HeadKind.ROW else values)
+        return result
 
     def _read_shard(self, path: Path) -> None:
-        with safe_open(
-            str(path), framework="pt"
-        ) as file:  # values stay on disk until they are read
-            keys, counts = file.get_tensor("keys").numpy(), file.get_tensor("counts").tolist()
-            self._units.append(file.get_tensor("units").numpy().astype(np.int64))
-            self._values.append(file.get_tensor("values"))
-        shard, unit_at, value_at = len(self._units) - 1, 0, 0
-        per_unit = sum(
-            1 if kind is HeadKind.SPAN else self.n_classes for kind in self.kinds.values()
-        )
-        for key, count in zip(keys, counts, strict=True):
-            size = count * per_unit
-            self._places[key.tobytes()] = _Place(
-                shard, slice(unit_at, unit_at + count), slice(value_at, value_at + size)
-            )
-            unit_at, value_at = unit_at + count, value_at + size
-
-
-def cache_folder() -> Path:
-    """Where caches lie, for every run: ``DESTILO_CACHE``, or a folder of the user's own."""
-    return Path(os.environ.get("DESTILO_CACHE") or "~/.cache/destilo/teachers").expanduser()
+        with safe_open(str(path), framework="pt") as file:  # which maps the file into memory
+            keys, counts = file.get_tensor("keys").numpy(), file.get_tensor("counts").numpy()
+            units = file.get_tensor("units").numpy()
+            logits = {name: file.get_tensor(f"logits.{name}").numpy() for name in self.kinds}
+        number = len(self._shards)
+        self._shards.append(_OpenShard(units, logits))
+        ends = np.cumsum(counts, dtype=np.int64)
+        starts = ends - counts
+        for key, start, end in zip(keys, starts.tolist(), ends.tolist(), strict=True):
+            self._places[key.tobytes()] = (number, start, end)
 
 
 def weights_digest(model: torch.nn.Module) -> str:
@@ -133,13 +139,8 @@ def weights_digest(model: torch.nn.Module) -> str:
     content = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        content.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        content.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return content.hexdigest()
-
-
-def fingerprint(**parts: Any) -> str:
-    """A digest of everything that decides a teacher's outputs, beside the examples."""
-    return digest({"format": 1, **parts})
 
 
 def example_key(encoding: Encoding) -> bytes:
@@ -148,42 +149,35 @@ def example_key(encoding: Encoding) -> bytes:
     types = encoding.token_type_ids
     for part in (encoding.input_ids, encoding.units, *(() if types is None else (types,))):
         content.update(len(part).to_bytes(8, "little"))
-        content.update(np.ascontiguousarray(part, dtype=np.int64).tobytes())
+        content.update(np.ascontiguousarray(part, dtype=np.int64).data)
     return content.digest()[:_KEY_BYTES]
 
 
-def open_cache(folder: Path, *, kinds: Mapping[str, HeadKind], n_classes: int) -> TeacherCache:
+def open_cache(folder: Path, *, kinds: Mapping[str, HeadKind]) -> TeacherCache:
     """Open a cache for reading: every shard that is listed and whole.
 
     Args:
         folder: Of one fingerprint; it need not exist yet.
         kinds: The task's heads.
-        n_classes: Of the heads with classes.
     """
-    cache, damaged = TeacherCache(folder, kinds, n_classes), []
-    for name, expected in _listing(folder).items():
-        path = folder / name
-        if not path.is_file() or file_digest(path) != expected:
+    cache, damaged = TeacherCache(folder, kinds), []
+    for name, shard in read_listing(folder).shards.items():
+        if is_whole(folder / name, shard):
+            cache._read_shard(folder / name)
+        else:
             damaged.append(name)
-            continue
-        cache._read_shard(path)
     cache.damaged = tuple(damaged)
     return cache
 
 
-def _listing(folder: Path) -> dict[str, str]:
-    try:
-        content = json.loads((folder / _LISTING).read_text(encoding="utf-8"))
-        return {str(name): str(value) for name, value in content["shards"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return {}  # nothing that is listed can be trusted: all is filled again
-
-
 class CacheWriter:
-    """Adds rows to a cache, a shard at a time; one writer at a time holds the folder.
+    """Adds rows to a cache, a shard at a time, in a folder that the caller holds.
+
+    Shards hold whole batches, so that a filling which goes on after a kill makes the same batches,
+    and with them the same values to the bit, as one that was never stopped.
 
     Args:
-        folder: Of one fingerprint; made if needed.
+        folder: Of one fingerprint; what is damaged in it is removed first.
         facts: What the fingerprint covers, for people who read ``cache.json``.
         precision: ``fp16`` or ``fp32``.
         rows_per_shard: A kill loses what a shard has not reached.
@@ -198,115 +192,117 @@ class CacheWriter:
         rows_per_shard: int = 2048,
     ) -> None:
         self._folder, self._facts = folder, dict(facts)
-        self._dtype, self._rows_per_shard = PRECISIONS[precision], rows_per_shard
+        self._precision, self._rows_per_shard = precision, rows_per_shard
         self._keys: list[bytes] = []
         self._units: list[NDArray[np.int64]] = []
-        self._values: list[torch.Tensor] = []
-        self._lock = Run(folder).locked()
+        self._logits: dict[str, list[torch.Tensor]] = {}
+        remove_damaged(folder)
 
-    def __enter__(self) -> CacheWriter:
-        self._lock.__enter__()
-        whole = {
-            name: value
-            for name, value in _listing(self._folder).items()
-            if (path := self._folder / name).is_file() and file_digest(path) == value
-        }
-        for stray in self._folder.glob("*.safetensors"):
-            if stray.name not in whole:
-                stray.unlink()
-        self._write_listing(whole)
-        return self
+    def add(
+        self,
+        keys: Sequence[bytes],
+        units: Sequence[NDArray[np.int64]],
+        logits: Mapping[str, torch.Tensor],
+    ) -> None:
+        """Keep the rows of one batch.
 
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self._flush()
-        self._lock.__exit__(*error)
-
-    def add(self, key: bytes, row: CachedRow) -> None:
-        """Keep one row."""
-        self._keys.append(key)
-        self._units.append(row.units)
-        self._values.append(torch.cat([part.reshape(-1) for part in row.logits.values()]))
+        Args:
+            keys: One a row.
+            units: One array a row.
+            logits: Per head [all units of the batch] or [all units, classes], on the CPU.
+        """
+        self._keys += keys
+        self._units += units
+        for name, values in logits.items():
+            self._logits.setdefault(name, []).append(values)
         if len(self._keys) >= self._rows_per_shard:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is kept as a shard, and list it."""
         if not self._keys:
             return
-        values = torch.cat(self._values).to(self._dtype)
-        if not bool(torch.isfinite(values).all()):
-            raise ModelError(
-                "The teacher's logits do not fit half precision. Set `cache_precision: fp32`."
-            )
         tensors = {
             "keys": torch.frombuffer(bytearray(b"".join(self._keys)), dtype=torch.uint8).view(
                 -1, _KEY_BYTES
             ),
-            "counts": torch.tensor([len(units) for units in self._units], dtype=torch.int64),
-            "units": torch.from_numpy(np.concatenate(self._units).astype(np.int32)),
-            "values": values,
+            "counts": torch.tensor([len(units) for units in self._units], dtype=torch.int32),
+            "units": torch.from_numpy(_compact(np.concatenate(self._units))),
+            **{f"logits.{name}": self._rounded(torch.cat(v)) for name, v in self._logits.items()},
         }
-        listing = _listing(self._folder)
-        name = (
-            f"shard-{len(listing):05d}-{hashlib.sha256(self._keys[0]).hexdigest()[:8]}.safetensors"
-        )
+        listed = read_listing(self._folder).shards
+        start = hashlib.sha256(self._keys[0]).hexdigest()[:8]
+        name = f"shard-{len(listed):05d}-{start}.safetensors"
         partial = self._folder / f".{name}.partial"
         save_file(tensors, str(partial))
-        shard = file_digest(partial)
+        shard = Shard(file_digest(partial), len(self._keys), partial.stat().st_size)
         partial.replace(self._folder / name)
-        self._write_listing({**listing, name: shard})
-        self._keys, self._units, self._values = [], [], []
+        write_listing(self._folder, self._facts, {**listed, name: shard})
+        self._keys, self._units, self._logits = [], [], {}
 
-    def _write_listing(self, shards: Mapping[str, str]) -> None:
-        write_json(self._folder / _LISTING, {"facts": self._facts, "shards": dict(shards)})
+    def _rounded(self, values: torch.Tensor) -> torch.Tensor:
+        if not bool(torch.isfinite(values).all()):
+            raise ModelError("The teacher gives logits that are not finite numbers.")
+        rounded = values.to(PRECISIONS[self._precision])
+        if not bool(torch.isfinite(rounded).all()):
+            raise ModelError(
+                "The teacher's logits do not fit half precision. Set `cache_precision: fp32`."
+            )
+        return rounded
 
 
-def rows_of_batch(
-    outputs: Outputs, encodings: Sequence[Encoding], kinds: Mapping[str, HeadKind]
-) -> list[CachedRow]:
-    """Read a batch's outputs per unit.
+def _compact(units: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
+    return units.astype(np.int16 if units.max(initial=0) <= _SMALL else np.int32)
+
+
+def batch_units(
+    encodings: Sequence[Encoding], kinds: Mapping[str, HeadKind]
+) -> list[NDArray[np.int64]]:
+    """The units of each row that have a piece; of a classified row one, the row itself."""
+    if all(kind is HeadKind.ROW for kind in kinds.values()):
+        return [np.zeros(1, dtype=np.int64) for _ in encodings]
+    return [np.unique(one.units[one.units >= 0]) for one in encodings]
+
+
+def unit_logits(
+    outputs: Outputs,
+    encodings: Sequence[Encoding],
+    units: Sequence[NDArray[np.int64]],
+    kinds: Mapping[str, HeadKind],
+) -> dict[str, torch.Tensor]:
+    """Read a batch's outputs per unit, the units of all rows in one line.
 
     Args:
         outputs: The teacher's, in its own positions.
         encodings: What it read, row by row.
+        units: As ``batch_units`` gives them.
         kinds: The task's heads.
+
+    Returns:
+        Per head in float32: ROW [batch, classes], UNIT [units, classes], SPAN [units].
     """
     index = own_units(encodings).to(outputs.attention_mask.device)
-    if all(kind is HeadKind.ROW for kind in kinds.values()):
-        units = [np.zeros(1, dtype=np.int64) for _ in encodings]
-    else:
-        units = [np.unique(one.units[one.units >= 0]) for one in encodings]
-    heads = {name: _per_unit(outputs, name, kinds[name], index, units) for name in kinds}
-    return [
-        CachedRow(mine, {name: values[row].float().cpu() for name, values in heads.items()})
-        for row, mine in enumerate(units)
-    ]
+    result = {}
+    for name, kind in kinds.items():
+        logits = outputs.heads[name]
+        if kind is HeadKind.UNIT:
+            logits = logits[index.rows, index.positions]
+        elif kind is HeadKind.SPAN:
+            columns = 1 + max(int(one.max(initial=0)) for one in units)
+            by_unit = UnitIndex(index.rows, index.positions, index.spans, columns, index.keep)
+            logits = pool_to_units(logits, by_unit)[index.rows, _in_line(units, logits.device)]
+        result[name] = logits.float()
+    return result
 
 
-def _per_unit(
-    outputs: Outputs,
-    name: str,
-    kind: HeadKind,
-    index: UnitIndex,
-    units: Sequence[NDArray[np.int64]],
-) -> Sequence[torch.Tensor]:
-    logits = outputs.heads[name]
-    if kind is HeadKind.ROW:
-        return [row[None] for row in logits]
-    if kind is HeadKind.UNIT:
-        return torch.split(logits[index.rows, index.positions], [len(one) for one in units])
-    columns = 1 + max(int(one.max(initial=0)) for one in units)
-    pooled = pool_to_units(logits, UnitIndex(*_spans_only(index), columns, index.keep))
-    return [pooled[row, torch.from_numpy(one)] for row, one in enumerate(units)]
-
-
-def _spans_only(index: UnitIndex) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return index.rows, index.positions, index.spans
+def _in_line(units: Sequence[NDArray[np.int64]], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate(units)).to(device)
 
 
 def teacher_encoding(row: CachedRow) -> Encoding:
     """The row as an encoding in which every unit is one position, for the alignment."""
-    return Encoding(input_ids=np.zeros(len(row.units), dtype=np.int64), units=row.units)
+    units = row.units.astype(np.int64)
+    return Encoding(input_ids=np.zeros(len(units), dtype=np.int64), units=units)
 
 
 def missing(cache: TeacherCache, examples: Sequence[Example], *, encoding: int) -> list[int]:

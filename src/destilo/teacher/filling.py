@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from destilo.progress import Progress, Silent
 from destilo.tasks.base import Example, HeadKind
 from destilo.teacher.cache import (
     CacheWriter,
     TeacherCache,
+    batch_units,
     example_key,
     missing,
     open_cache,
-    rows_of_batch,
+    unit_logits,
 )
 from destilo.teacher.source import LiveTeacher
+from destilo.teacher.store import held, note_use
 
 
 def fill_cache(
@@ -27,7 +32,6 @@ def fill_cache(
     *,
     teacher: LiveTeacher,
     kinds: Mapping[str, HeadKind],
-    n_classes: int,
     facts: Mapping[str, Any],
     precision: str = "fp16",
     batch_size: int = 64,
@@ -36,45 +40,108 @@ def fill_cache(
 ) -> TeacherCache:
     """Add what is missing, longest examples first, and open the cache.
 
-    A killed filling keeps its finished shards; damaged ones are replaced.
+    A killed filling keeps its finished shards; damaged ones are replaced. Where another process is
+    filling the cache, this one waits and then adds what is still missing, if anything is.
 
     Args:
         folder: Of the cache's fingerprint.
         examples: What a student will see.
         teacher: Runs in inference mode, in bfloat16 where it is set so.
         kinds: The task's heads.
-        n_classes: Of the heads with classes.
         facts: What the fingerprint covers, kept for people.
         precision: Of the stored logits.
         batch_size: Examples at a time.
-        rows_per_shard: Examples a file.
+        rows_per_shard: Examples a file, up to the end of a batch.
         progress: Who is told how it goes.
 
     Raises:
-        InputError: If another process is filling this cache.
+        InputError: If the folder cannot be written.
+        ModelError: If the logits do not fit the precision.
     """
     progress = progress or Silent()
-    cache = open_cache(folder, kinds=kinds, n_classes=n_classes)
+    cache = open_cache(folder, kinds=kinds)
     if cache.damaged:
-        progress.note(
-            f"{folder}: {', '.join(cache.damaged)} not as written; made again", level="warning"
-        )
+        names = ", ".join(cache.damaged)
+        progress.note(f"{folder}: {names} not as written; made again", level="warning")
+    if cache.damaged or missing(cache, examples, encoding=teacher.encoding):
+
+        def waiting() -> None:
+            progress.note(f"another process is filling {folder}; waiting for it", level="info")
+
+        with held(folder, waiting=waiting):
+            writer = CacheWriter(
+                folder, facts=facts, precision=precision, rows_per_shard=rows_per_shard
+            )
+            cache = open_cache(folder, kinds=kinds)  # as it is now that nobody else writes it
+            _add_missing(
+                writer,
+                examples,
+                teacher=teacher,
+                cache=cache,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        cache = open_cache(folder, kinds=kinds)
+    note_use(folder)
+    return cache
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A batch whose logits may still be on their way from the device."""
+
+    keys: list[bytes]
+    units: list[NDArray[np.int64]]
+    logits: Mapping[str, torch.Tensor]
+    arrived: torch.cuda.Event | None
+
+    def add_to(self, writer: CacheWriter) -> int:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        writer.add(self.keys, self.units, self.logits)
+        return len(self.keys)
+
+
+def _add_missing(
+    writer: CacheWriter,
+    examples: Sequence[Example],
+    *,
+    teacher: LiveTeacher,
+    cache: TeacherCache,
+    batch_size: int,
+    progress: Progress,
+) -> None:
     wanted = missing(cache, examples, encoding=teacher.encoding)
-    if not wanted and not cache.damaged:
-        return cache
-    device = next(teacher.model.parameters()).device
-    writer = CacheWriter(folder, facts=facts, precision=precision, rows_per_shard=rows_per_shard)
+    if not wanted:
+        return
     progress.begin("teacher's outputs", len(wanted))
     try:
-        with writer, torch.inference_mode():
+        with torch.inference_mode():
+            before: _Computed | None = None
             for start in range(0, len(wanted), batch_size):
                 batch = [examples[number] for number in wanted[start : start + batch_size]]
-                outputs = teacher.outputs(teacher.inputs(batch, device))
-                theirs = teacher.encodings(batch)
-                rows = rows_of_batch(outputs, theirs, kinds)
-                for encoding, row in zip(theirs, rows, strict=True):
-                    writer.add(example_key(encoding), row)
-                progress.advance(len(batch))
+                after = _compute(batch, teacher, cache.kinds)
+                if before is not None:  # kept while a device is at work on the next one
+                    progress.advance(before.add_to(writer))
+                before = after
+            if before is not None:
+                progress.advance(before.add_to(writer))
+            writer.flush()
     finally:
         progress.end()
-    return open_cache(folder, kinds=kinds, n_classes=n_classes)
+
+
+def _compute(
+    batch: Sequence[Example], teacher: LiveTeacher, kinds: Mapping[str, HeadKind]
+) -> _Computed:
+    device = next(teacher.model.parameters()).device
+    outputs = teacher.outputs(teacher.inputs(batch, device))
+    theirs = teacher.encodings(batch)
+    units = batch_units(theirs, kinds)
+    values = unit_logits(outputs, theirs, units, kinds)
+    logits = {name: value.to("cpu", non_blocking=True) for name, value in values.items()}
+    arrived = None
+    if device.type == "cuda":
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch gives no types here
+        arrived.record()
+    return _Computed([example_key(one) for one in theirs], units, logits, arrived)

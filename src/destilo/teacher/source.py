@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from destilo.models.capture import Capture
 from destilo.models.heads import model_inputs, run_model
 from destilo.models.outputs import Outputs
-from destilo.tasks.base import Encoding, Example, HeadKind
+from destilo.tasks.base import Encoding, Example
 from destilo.teacher.alignment import AlignmentMode
-from destilo.teacher.cache import CachedRow, TeacherCache, example_key, teacher_encoding
+from destilo.teacher.cache import TeacherCache, example_key, teacher_encoding
 
 
 class Teacher(Protocol):
@@ -103,6 +102,7 @@ class CachedTeacher:
 
     cache: TeacherCache
     encoding: int
+    _keys: dict[int, tuple[Encoding, bytes]] = field(default_factory=dict, repr=False)
 
     @property
     def alignment(self) -> AlignmentMode:
@@ -115,25 +115,27 @@ class CachedTeacher:
         return
 
     def encodings(self, examples: Sequence[Example]) -> list[Encoding]:
-        return [teacher_encoding(self._row(example)) for example in examples]
+        return [teacher_encoding(self.cache.row(self._key(example))) for example in examples]
 
     def inputs(self, examples: Sequence[Example], device: torch.device) -> dict[str, Tensor]:
         """The logits as a padded batch: per head [batch, units] or [batch, units, classes]."""
-        rows = [self._row(example) for example in examples]
-        batch: dict[str, Tensor] = {}
-        for name, kind in self.cache.kinds.items():
-            parts = [row.logits[name].float() for row in rows]
-            if kind is HeadKind.ROW:
-                batch[name] = torch.cat(parts).to(device)
-            else:
-                batch[name] = pad_sequence(parts, batch_first=True).to(device)
-        units = pad_sequence([torch.ones(len(row.units)) for row in rows], batch_first=True)
-        return batch | {"attention_mask": units.to(device)}
+        keys = [self._key(example) for example in examples]
+        batch = self.cache.batch(keys)
+        counts = torch.tensor([len(self.cache.row(key).units) for key in keys])
+        mask = torch.arange(int(counts.max())) < counts[:, None]
+        return {
+            name: value.to(device) for name, value in (batch | {"attention_mask": mask}).items()
+        }
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Outputs:
         """The batch as it was read."""
         heads = {name: inputs[name] for name in self.cache.kinds}
         return Outputs(heads=heads, attention_mask=inputs["attention_mask"])
 
-    def _row(self, example: Example) -> CachedRow:
-        return self.cache.row(example_key(example.encodings[self.encoding]))
+    def _key(self, example: Example) -> bytes:
+        """An example's key; hashed once, for every epoch asks again."""
+        encoding = example.encodings[self.encoding]
+        known = self._keys.get(id(encoding))
+        if known is None:  # the encoding is kept beside its key, so that its id stays its own
+            known = self._keys[id(encoding)] = (encoding, example_key(encoding))
+        return known[1]
