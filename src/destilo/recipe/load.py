@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from destilo.errors import RecipeError, suggest
 from destilo.recipe.catalogue import shipped_names, shipped_path, sweep_names
+from destilo.recipe.named_data import SPLITS, expand_data
+from destilo.recipe.named_models import expand_models
 from destilo.recipe.paths import is_file, is_folder, seen_from
 from destilo.recipe.places import Key, Place, Places, dotted
 from destilo.recipe.problems import describe_problems
@@ -70,13 +72,13 @@ def read_draft(source: str | Path | Mapping[str, Any], *, overrides: Sequence[st
         draft = _extend(Draft(_plain(source), {(): Place("")}), ())
     else:
         draft = _read_file(_find(source, Path()), ())
-    for override in overrides:
-        _apply(draft, override)
+    for override in sorted(overrides, key=lambda one: not one.startswith("data.dataset")):
+        _apply(draft, override)  # a named data set first: it replaces splits
     return draft
 
 
 def recipe_of(draft: Draft) -> Recipe:
-    """Validate a draft as a recipe; its paths are resolved in place.
+    """Validate a draft as a recipe; names of the catalogue and paths are resolved in place.
 
     Raises:
         RecipeError: All problems, one a line.
@@ -86,6 +88,8 @@ def recipe_of(draft: Draft) -> Recipe:
             f"{draft.places[()].text or 'the recipe'}: is a sweep, not a recipe. "
             "Use `destilo sweep`."
         )
+    expand_data(draft.value, draft.places)
+    expand_models(draft.value, draft.places)
     places = Places(draft.places)
     _resolve_paths(draft, places)
     try:
@@ -170,18 +174,21 @@ def _extend(draft: Draft, chain: tuple[Path, ...]) -> Draft:
     base.places[()] = draft.places[()]
     for key in ("name", "description"):  # the base's own, not those of what extends it
         base.value.pop(key, None)
-    _merge(base, draft, ())
+    merge_drafts(base, draft)
     return base
 
 
-def _merge(base: Draft, over: Draft, key: Key) -> None:
+def merge_drafts(base: Draft, over: Draft, key: Key = ()) -> None:
+    """Lay the keys of one draft over those of another, in place; an empty value takes one back."""
     target, new = _at(base.value, key), _at(over.value, key)
     for name, value in new.items():
         inner = (*key, name)
         both = isinstance(value, dict) and isinstance(target.get(name), dict)
         if both:
+            if inner == ("data",) and "dataset" in value:
+                _forget_splits(base)
             base.places[inner] = over.places.get(inner, Place(""))
-            _merge(base, over, inner)
+            merge_drafts(base, over, inner)
             continue
         _forget_places(base.places, inner)
         if value is None:
@@ -199,6 +206,15 @@ def _at(value: Any, key: Key) -> Any:
     return value
 
 
+def _forget_splits(draft: Draft) -> None:
+    """Take away the splits that a data set named from here on stands for."""
+    data = draft.value.get("data")
+    if isinstance(data, dict) and "dataset" not in data:
+        for name in (*SPLITS, "labels"):
+            data.pop(name, None)
+            _forget_places(draft.places, ("data", name))
+
+
 def _forget_places(places: dict[Key, Place], key: Key) -> None:
     for known in [known for known in places if known[: len(key)] == key]:
         del places[known]
@@ -214,6 +230,8 @@ def _apply(draft: Draft, override: str) -> None:
     if parts == ["extends"]:
         raise RecipeError(f"{origin}: a base can be named in the recipe file only.")
     value = read_yaml(text, name=origin).value
+    if parts == ["data", "dataset"] and value is not None:
+        _forget_splits(draft)
     key: Key = ()
     holder: Any = draft.value
     for part in parts[:-1]:
