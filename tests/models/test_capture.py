@@ -61,6 +61,17 @@ def test_hidden_states_are_those_of_transformers(model_type: str) -> None:
     assert not states.query
 
 
+def test_what_the_second_layer_reads_is_the_first_ones_hidden_state() -> None:
+    """Large DeBERTa models have a convolution between the two."""
+    model = tiny_model("deberta-v2", TASK, conv_kernel_size=3).eval()
+    states = read(model, Wanted(hidden=ALL))
+    expected, _ = in_full(model)
+    real = ragged()["attention_mask"].bool()
+    for number in ALL:
+        mine, theirs = states.hidden[number][real], expected[number][real]
+        assert torch.allclose(mine, theirs, atol=1e-5), number
+
+
 @pytest.mark.parametrize(
     "model_type", [name for name in (*ARCHITECTURE_NAMES, "roformer") if name != "deberta-v2"]
 )

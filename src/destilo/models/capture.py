@@ -97,9 +97,17 @@ class Capture:
         if number == 1 and 0 in self._wanted.hidden:
             self._handles.append(layer.register_forward_pre_hook(self._entry, with_kwargs=True))
         if number in self._wanted.hidden:
-            self._handles.append(layer.register_forward_hook(self._hidden(number)))
+            last = self._behind_first() if number == 1 else None
+            self._handles.append((last or layer).register_forward_hook(self._hidden(number)))
         if number in self._wanted.attention:
             self._hook_attention(layer, lambda: number)
+
+    def _behind_first(self) -> torch.nn.Module | None:
+        """What finishes the first layer's hidden states outside of it, where something does."""
+        path = self._architecture.behind_first
+        parent, _, name = (path or "").rpartition(".")
+        found = getattr(self._model.base_model.get_submodule(parent), name, None) if path else None
+        return found if isinstance(found, torch.nn.Module) else None
 
     def _hook_shared(self) -> None:
         """ALBERT: one module runs several times; a turn of it is a layer."""

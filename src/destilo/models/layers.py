@@ -47,6 +47,8 @@ class Architecture:
         per_layer_keys: Configuration lists with one entry a layer.
         entry_norm: A norm that the first layer lacks, since the embeddings are normed already,
             and the projection that reads it.
+        behind_first: Module path, below the base model, of what some of its models have behind
+            the first layer: the second one reads that.
         attention: Where a layer keeps query, key and value.
         heads_key: The configuration key that says how many attention heads there are.
         width_key: That of the hidden states' width.
@@ -56,6 +58,7 @@ class Architecture:
     count_key: str = "num_hidden_layers"
     per_layer_keys: tuple[str, ...] = ()
     entry_norm: tuple[str, str] | None = None
+    behind_first: str | None = None
     attention: AttentionLayout = AttentionLayout(
         "attention.self.query", "attention.self.key", "attention.self.value"
     )
@@ -76,6 +79,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "deberta-v2": Architecture(
         "encoder.layer",
+        behind_first="encoder.conv",
         attention=AttentionLayout(
             "attention.self.query_proj",
             "attention.self.key_proj",
