@@ -56,6 +56,22 @@ def test_the_weighted_mean_by_hand() -> None:
     assert objective.weigh(means) == pytest.approx(float(0.3 * labels + 0.7 * kl))
 
 
+def test_the_same_term_twice_is_logged_twice_and_the_logged_terms_make_the_loss() -> None:
+    student, teacher = draw(1, N, C), draw(2, N, C)
+    gold = torch.zeros(N, dtype=torch.long)
+    terms = [make_term("kl", weight=0.3, temperature=4.0), make_term("kl", weight=0.7)]
+    objective = Objective(terms, [1.0])
+    assert objective.names == ("kl", "kl (2)")
+    sums = objective.sums(heads(student), {"label": gold}, [Pair(heads(student), heads(teacher))])
+    means = {
+        name: float(total) / N
+        for name, total in zip(objective.names, sums, strict=True)
+        if total is not None
+    }
+    loss = value(objective, student, gold, [teacher])
+    assert objective.weigh(means) == pytest.approx(float(loss))
+
+
 def test_counts_come_from_masks_alone() -> None:
     objective = Objective([make_term("labels"), make_term("kl"), make_term("mse")], [1.0, 2.0])
     assert objective.names == ("labels", "kl@1", "kl@2", "mse@1", "mse@2")

@@ -7,8 +7,9 @@ accumulation, ragged lengths and several devices give the gradient of one big ba
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -119,6 +120,18 @@ class _Entry:
     teacher: int | None
 
 
+def _told_apart(entries: Sequence[_Entry]) -> tuple[_Entry, ...]:
+    """Number what has the name of an earlier entry: the same term with other options."""
+    seen: Counter[str] = Counter()
+    result = []
+    for entry in entries:
+        seen[entry.name] += 1
+        again = seen[entry.name]
+        name = entry.name if again == 1 else f"{entry.name} ({again})"
+        result.append(replace(entry, name=name))
+    return tuple(result)
+
+
 class Objective:
     """Weighted terms over one or several weighted teachers.
 
@@ -149,7 +162,7 @@ class Objective:
                 name = item.term.name if len(shares) == 1 else f"{item.term.name}@{number + 1}"
                 weight = item.weight * share
                 entries.append(_Entry(name, weight, item.term, item.signal, number))
-        self._entries = tuple(entries)
+        self._entries = _told_apart(entries)
         self.projections = torch.nn.ModuleDict()
         for layer_entry in self._layer_entries():
             self._keep_projection(layer_entry)
