@@ -152,6 +152,7 @@ class TrialResult(Record):
         teacher: The name of the teacher it followed.
         settings: What the grid or the search chose, by recipe key.
         selected: Whether it is the best of its data set, stage, model and seed.
+        select_by: The validation metric that trials are compared by.
         validation: Metrics of the chosen checkpoint, with ``validation_loss``.
         tests: Per test split, each metric with its interval.
         profile: Size and speed; of selected trials.
@@ -169,6 +170,7 @@ class TrialResult(Record):
     seed: int
     state: TrialState
     selected: bool = False
+    select_by: str = "validation_loss"
     validation: dict[str, float] = {}
     tests: dict[str, dict[str, Score]] = {}
     profile: ProfileResult | None = None

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from destilo.data.hub import HubSource
 from destilo.data.labels import label_set
 from destilo.data.leaks import Conflict, Leak, find_conflict, find_leaks
-from destilo.data.readers import read_split
+from destilo.data.sources import read_source
 from destilo.data.splitting import carve_validation
 from destilo.errors import DataError
 from destilo.progress import Progress
-from destilo.recipe.schema import Recipe, Source, ValidationSplit
+from destilo.recipe.schema import Recipe, ValidationSplit
 from destilo.rows import QuestionRow, Row, Split, TaggingRow, TextRow
 from destilo.runs import digest
 from destilo.tasks import Task, make_task
@@ -109,38 +107,6 @@ def _read_splits(recipe: Recipe) -> dict[str, Split]:
             read_source("unlabelled", data.unlabelled, recipe.task, scheme=scheme)
         )
     return splits
-
-
-def read_source(name: str, source: Source, task: str, *, scheme: str | None = None) -> Split:
-    """Read one split as its recipe section says.
-
-    Args:
-        name: The split's name.
-        source: Its section.
-        task: Decides the kind of rows.
-        scheme: How tags are read where the section leaves it open.
-    """
-    hub = None
-    if source.format == "hub":
-        if source.name is None:
-            raise DataError(f"data.{name}: format 'hub' needs `name: owner/dataset`.")
-        hub = HubSource(source.name, source.config, source.split or name, source.revision)
-    synthetic = None
-    if source.format == "synthetic":
-        synthetic = {"split": source.split or name, "size": source.size}
-        if source.seed is not None:
-            synthetic["seed"] = source.seed
-    return read_split(
-        name,
-        task=task,
-        format=source.format,
-        path=[Path(path) for path in source.paths] or None,
-        columns=source.columns,
-        scheme=(scheme or "auto") if source.scheme == "auto" else source.scheme,
-        limit=source.limit,
-        hub=hub,
-        synthetic=synthetic,
-    )
 
 
 def strip_labels(split: Split) -> Split:

@@ -1,0 +1,266 @@
+"""What a sweep does in which order, for each data set.
+
+A flow asks for tasks and is given their outcomes: it is a generator, so that its order reads from
+top to bottom while many flows go on at a time. It starts nothing itself.
+
+    fine-tune every candidate -> select the teacher -> cache its outputs
+        -> each student: grid or search -> its best settings with the other seeds -> measure
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from destilo.errors import DestiloError
+from destilo.records import TrialResult
+from destilo.sweep.cost import Costs
+from destilo.sweep.schema import Grid
+from destilo.sweep.search import Search
+from destilo.sweep.trial import Recipes, Settings, Trial, points, without_losses
+from destilo.sweep.work import Outcome, Task, Verb
+
+Flow: TypeAlias = Generator[list[Task], list[Outcome], "list[Flow]"]
+"""Yields tasks, is sent their outcomes in the same order, and returns flows that begin then."""
+
+
+@dataclass
+class Selection:
+    """What has been chosen so far.
+
+    Attributes:
+        teachers: By data set, the candidate that students follow.
+        trials: Digests of the trials whose model is the best of its kind.
+    """
+
+    teachers: dict[str, str] = field(default_factory=dict)
+    trials: set[str] = field(default_factory=set)
+
+
+class Flows:
+    """Makes the flows of a sweep.
+
+    Args:
+        recipes: Makes the recipe of each trial.
+        costs: Says what each costs.
+        selection: Where what is chosen is written down.
+    """
+
+    def __init__(self, recipes: Recipes, costs: Costs, selection: Selection) -> None:
+        self._recipes, self._costs, self._selection = recipes, costs, selection
+        self._spec = recipes.sweep.spec
+
+    def start(self) -> list[Flow]:
+        """Everything that waits for nothing."""
+        flows: list[Flow] = [self._dataset(name) for name in self._spec.datasets]
+        if self._spec.distil.without_distillation:
+            for dataset in self._spec.datasets:
+                flows += [
+                    self._student("finetune", dataset, student)
+                    for student in self._spec.students
+                    if not self.needs_teacher(student)
+                ]
+        return flows
+
+    def needs_teacher(self, student: str) -> bool:
+        """Whether a student cannot be made without the selected teacher."""
+        section = self._spec.students[student].section
+        tokenizer = section.get("tokenizer", None if section.get("from") == "checkpoint" else "teacher")
+        return (
+            section.get("from") == "layers"
+            or tokenizer == "teacher"
+            or section.get("init", "random") != "random"
+        )
+
+    def _dataset(self, dataset: str) -> Flow:
+        spec, seed = self._spec, self._spec.seeds[0]
+        tried: list[tuple[str, Trial]] = [
+            (name, Trial("finetune", dataset, name, "teacher", settings, seed))
+            for name, candidate in spec.teachers.items()
+            for settings in points(candidate.grid if candidate.grid is not None else spec.finetune.grid)
+        ]
+        outcomes = yield [self.task("train", trial) for _, trial in tried]
+        best: dict[str, Outcome] = {}
+        for name in spec.teachers:
+            mine = [one for (model, _), one in zip(tried, outcomes, strict=True) if model == name]
+            chosen = self._best(mine)
+            if chosen is not None:
+                best[name] = chosen
+                self._selection.trials.add(chosen.result.trial)
+        selected = self._best(best.values())
+        if selected is None:
+            return []
+        teacher, trial = selected.result.model, selected.result.trial
+        self._selection.teachers[dataset] = teacher
+        measured = [self._measure(one) for one in best.values()]
+        yield [*measured, *self._cache_tasks(dataset, teacher, trial)]
+        flows: list[Flow] = []
+        for student in spec.students:
+            flows.append(self._student("distil", dataset, student, teacher, trial))
+            if spec.distil.without_distillation and self.needs_teacher(student):
+                flows.append(self._student("finetune", dataset, student, teacher, trial))
+        return flows
+
+    def _student(
+        self,
+        stage: str,
+        dataset: str,
+        student: str,
+        teacher: str | None = None,
+        teacher_trial: str | None = None,
+    ) -> Flow:
+        """The best settings of a student on one seed, then these on every seed."""
+
+        def trial(settings: Settings, seed: int) -> Trial:
+            return Trial(
+                "distil" if stage == "distil" else "finetune",
+                dataset, student, "student", settings, seed, teacher, teacher_trial,
+            )  # fmt: skip
+
+        first, *others = self._spec.seeds
+        if stage == "distil" and self._spec.distil.search is not None:
+            outcomes = yield from self._searched(trial, dataset)
+        else:
+            grid = self._grid_of(student)
+            settings = points(grid if stage == "distil" else without_losses(grid))
+            outcomes = yield [self.task("train", trial(one, first)) for one in settings]
+        best = self._best(outcomes)
+        if best is None:
+            return []
+        chosen = tuple(best.result.settings.items())
+        repeated = yield [self.task("train", trial(chosen, seed)) for seed in others]
+        kept = [best, *(one for one in repeated if one.result.state == "finished")]
+        self._selection.trials.update(one.result.trial for one in kept)
+        yield [self._measure(one) for one in kept]
+        return []
+
+    def _grid_of(self, student: str) -> Grid:
+        own = self._spec.students[student].grid
+        return self._spec.distil.grid if own is None else own
+
+    def _searched(
+        self, trial: "TrialMaker", dataset: str
+    ) -> Generator[list[Task], list[Outcome], list[Outcome]]:
+        spec = self._spec.distil.search
+        assert spec is not None
+        select_by = self._select_by("student", dataset)
+        search = Search(spec, minimise=select_by == "validation_loss")
+        found: list[Outcome] = []
+        while len(found) < spec.n_trials:
+            asked = [search.ask() for _ in range(min(spec.parallel, spec.n_trials - len(found)))]
+            bounds = search.bounds()
+            seed = self._spec.seeds[0]
+            tasks = [self.task("train", trial(one, seed), bounds) for _, one in asked]
+            outcomes = yield tasks
+            for (number, _), outcome in zip(asked, outcomes, strict=True):
+                state = outcome.result.state
+                search.tell(
+                    number,
+                    value=None if state == "failed" else outcome.result.validation.get(select_by),
+                    history=outcome.history,
+                    pruned=state == "pruned",
+                )
+            found += outcomes
+        return found
+
+    def _cache_tasks(self, dataset: str, teacher: str, trial: str) -> list[Task]:
+        """Fill the teacher's cache once for each way in which students cut their texts."""
+        spec = self._spec
+        if not spec.distil.cache or any(term.on_layers for term in spec.distil.objective or ()):
+            return []
+        tasks, seen = [], set()
+        for student in spec.students:
+            section = spec.students[student].section
+            cuts = repr((section.get("from"), section.get("model"), section.get("tokenizer")))
+            if cuts in seen and section.get("from") != "layers":
+                continue
+            if section.get("from") == "layers" and "layers" in seen:
+                continue
+            seen.add("layers" if section.get("from") == "layers" else cuts)
+            grid = {} if spec.distil.search else self._grid_of(student)
+            made = Trial(
+                "distil", dataset, student, "student", points(grid)[0], spec.seeds[0], teacher, trial
+            )
+            tasks.append(self.task("cache", made))
+        return tasks
+
+    def task(self, verb: Verb, trial: Trial, bounds: dict[int, float] | None = None) -> Task:
+        """A trial as something to do."""
+        try:
+            recipe = self._recipes.recipe(trial)
+        except DestiloError as error:
+            role = "teachers" if trial.role == "teacher" else "students"
+            told = f"{error}\n(in the recipe of {trial.model} of `{role}` on {trial.dataset})"
+            raise type(error)(told) from None
+        digest = self._recipes.digest(recipe)
+        result = TrialResult(
+            trial=digest,
+            stage=trial.stage,
+            dataset=trial.dataset,
+            model=trial.model,
+            role=trial.role,
+            teacher=trial.teacher if trial.stage == "distil" else None,
+            settings=dict(trial.settings),
+            seed=trial.seed,
+            state="planned",
+            select_by=self._select_by(trial.role, trial.dataset),
+        )
+        values = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return Task(
+            verb,
+            result,
+            values,
+            measured_by=recipe.digest,
+            bounds=bounds or {},
+            label=_label(trial),
+            cost=self._costs.of(verb, recipe),
+        )
+
+    def _measure(self, outcome: Outcome) -> Task:
+        """Evaluate and profile a model that was selected."""
+        task = outcome.task
+        return Task(
+            "measure",
+            task.result,
+            task.recipe,
+            measured_by=task.measured_by,
+            label=f"{task.label} (measure)",
+            cost=self._costs.of_measuring,
+        )
+
+    def _select_by(self, role: str, dataset: str) -> str:
+        stage = self._spec.finetune if role == "teacher" else self._spec.distil
+        return self._recipes.metric(dataset, stage.select_by)
+
+    def _best(self, outcomes: Iterable[Outcome]) -> Outcome | None:
+        """The best finished outcome on validation; of equal ones the first."""
+        best: tuple[float, Outcome] | None = None
+        for outcome in outcomes:
+            result = outcome.result
+            value = result.validation.get(result.select_by)
+            if result.state != "finished" or value is None or value != value:
+                continue
+            rank = -value if result.select_by == "validation_loss" else value
+            if best is None or rank > best[0]:
+                best = rank, outcome
+        return None if best is None else best[1]
+
+
+class TrialMaker:
+    """Makes a trial of settings and a seed (a type for readers; any function will do)."""
+
+    def __call__(self, settings: Settings, seed: int) -> Trial:
+        raise NotImplementedError
+
+
+def _label(trial: Trial) -> str:
+    settings = ", ".join(f"{axis.rpartition('.')[2]} {value}" for axis, value in trial.settings)
+    how = f" <- {trial.teacher}" if trial.stage == "distil" else ""
+    seed = f"seed {trial.seed}"
+    return f"{trial.dataset}: {trial.model}{how} ({', '.join(filter(None, [settings, seed]))})"
+
+
+def planned(flows: Sequence[Flow]) -> list[Task]:
+    """The first tasks of flows, for those who only look."""
+    return [task for flow in flows for task in next(flow)]

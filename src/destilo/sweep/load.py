@@ -1,0 +1,130 @@
+"""Load a sweep from a file, a shipped name or a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from destilo.errors import RecipeError, suggest
+from destilo.recipe.load import read_draft
+from destilo.recipe.places import Key, Place, Places
+from destilo.recipe.problems import at_place, describe_problems
+from destilo.recipe.training_spec import TrainingSpec
+from destilo.sweep.schema import LOSS_AXES, CandidateSpec, Grid, SweepSpec
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as read.
+
+    Attributes:
+        spec: Its sections, validated.
+        places: Where each key was written, for the errors of the recipes made of them.
+    """
+
+    spec: SweepSpec
+    places: Mapping[Key, Place]
+
+    @property
+    def name(self) -> str:
+        return self.spec.name or "sweep"
+
+    @property
+    def reference(self) -> str:
+        """The model that speed-ups are relative to."""
+        return self.spec.reference or next(iter(self.spec.teachers))
+
+
+def load_sweep(
+    source: str | Path | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+) -> Sweep:
+    """Load a sweep and validate it.
+
+    Args:
+        source: A file, the name of a shipped sweep, or a mapping.
+        overrides: ``a.b=value`` each, as for recipes.
+        datasets: Keep these data sets only.
+
+    Raises:
+        RecipeError: All problems, one a line, with file and line.
+    """
+    draft = read_draft(source, overrides=overrides)
+    places = Places(draft.places)
+    if "datasets" not in draft.value:
+        raise RecipeError(
+            f"{draft.places[()].text or 'the sweep'}: has no `datasets`, so it is no sweep. A "
+            "single recipe is for `destilo run`; `destilo list sweeps` shows what is shipped."
+        )
+    try:
+        spec = SweepSpec.model_validate(draft.value)
+    except ValidationError as error:
+        problems = describe_problems(error, places, schema=SweepSpec)
+        raise RecipeError("\n".join(problems)) from None
+    for name in datasets:
+        if name not in spec.datasets:
+            raise RecipeError(suggest(name, spec.datasets, kind="data set of the sweep"))
+    if datasets:
+        chosen = {name: spec.datasets[name] for name in spec.datasets if name in datasets}
+        spec = spec.model_copy(update={"datasets": chosen})
+    _check_axes(spec, places)
+    _check_names(spec, places)
+    return Sweep(spec, draft.places)
+
+
+def _check_axes(spec: SweepSpec, places: Places) -> None:
+    problems = []
+    axes: list[tuple[Key, Sequence[str]]] = [
+        (("finetune", "grid"), list(spec.finetune.grid)),
+        (("distil", "grid"), list(spec.distil.grid)),
+        (("distil", "search", "space"), list(spec.distil.search.space if spec.distil.search else ())),
+    ]
+    for kind, candidates in (("teachers", spec.teachers), ("students", spec.students)):
+        axes += [((kind, name, "grid"), list(one.grid or ())) for name, one in candidates.items()]
+    for key, names in axes:
+        loss = key[0] in ("distil", "students")
+        known = [*TrainingSpec.model_fields, *(LOSS_AXES if loss else ())]
+        for name in names:
+            if name not in known and "." not in name:
+                message = suggest(name, known, kind="axis")
+                problems.append(
+                    at_place(places, (*key, name), f"{message} Or a recipe key such as `student.dropout`.")
+                )
+            elif name in ("seed", "training.seed"):
+                problems.append(
+                    at_place(places, (*key, name), "seeds are no axis: write them under `seeds`.")
+                )
+    if problems:
+        raise RecipeError("\n".join(problems))
+
+
+def _check_names(spec: SweepSpec, places: Places) -> None:
+    known = [*spec.teachers, *spec.students]
+    if spec.reference is not None and spec.reference not in known:
+        message = suggest(spec.reference, known, kind="model of the sweep")
+        raise RecipeError(at_place(places, ("reference",), message))
+    for name in spec.teachers.keys() & spec.students.keys():
+        if _origin(spec.teachers[name]) != _origin(spec.students[name]):
+            message = (
+                f"'{name}' is also a teacher, and another model: the tables could not tell them "
+                "apart. Rename one."
+            )
+            raise RecipeError(at_place(places, ("students", name), message))
+
+
+def _origin(candidate: CandidateSpec) -> Any:
+    return candidate.section.get("model")
+
+
+def grid_size(grid: Grid) -> int:
+    """How many points a grid has; 1 where nothing varies."""
+    size = 1
+    for values in grid.values():
+        size *= len(values)
+    return size

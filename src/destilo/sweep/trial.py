@@ -1,0 +1,267 @@
+"""One trial of a sweep: what is trained, and the recipe that says so."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from destilo import __version__
+from destilo.recipe.catalogue import TASKS
+from destilo.recipe.load import Draft, merge_drafts, recipe_of
+from destilo.recipe.places import Key, Place
+from destilo.recipe.schema import Recipe
+from destilo.recipe.training_spec import TrainingSpec
+from destilo.records import Role, TrialStage
+from destilo.runs import digest, file_digest, folder_digest
+from destilo.sweep.load import Sweep
+from destilo.sweep.schema import LOSS_AXES, CandidateSpec, Grid
+
+Settings = tuple[tuple[str, Any], ...]
+"""What a grid or a search chose: pairs of axis and value."""
+
+TEACHER_OF = "trial:"
+"""What stands in a recipe for the model of another trial, until it is known where that lies."""
+
+_WITHOUT_EFFECT = ("logging_steps", "save_steps", "report_to", "per_device_eval_batch_size")
+_DECODING = ("select_by", "n_best", "max_answer_length", "no_answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training of a sweep.
+
+    Attributes:
+        stage: On gold labels, or following ``teacher``.
+        role: Whether ``model`` names a candidate teacher or a student.
+        settings: In the order of the grid's axes.
+        teacher: The selected candidate's name, where the student needs it.
+        teacher_trial: The digest of its trial.
+    """
+
+    stage: TrialStage
+    dataset: str
+    model: str
+    role: Role
+    settings: Settings
+    seed: int
+    teacher: str | None = None
+    teacher_trial: str | None = None
+
+
+@dataclass
+class Recipes:
+    """Makes the recipe of each trial of a sweep, and its digest."""
+
+    sweep: Sweep
+    _drafts: dict[tuple[Any, ...], Draft] = field(default_factory=dict)
+
+    def recipe(self, trial: Trial) -> Recipe:
+        """The recipe of a trial; the model of its teacher is ``trial:DIGEST``.
+
+        Raises:
+            RecipeError: If the sections of the sweep do not make a valid recipe together.
+        """
+        key = (trial.stage, trial.dataset, trial.model, trial.role, trial.teacher_trial)
+        if key not in self._drafts:
+            self._drafts[key] = self._compose(trial)
+        made = self._drafts[key]
+        draft = Draft(copy.deepcopy(made.value), dict(made.places))
+        losses: dict[str, Any] = {}
+        for axis, value in trial.settings:
+            if axis in LOSS_AXES:
+                losses[axis] = value
+            else:
+                path = ("training", axis) if axis in TrainingSpec.model_fields else axis.split(".")
+                _put(draft.value, tuple(path), value)
+        if trial.stage == "distil" and self.sweep.spec.distil.objective is None:
+            draft.value["objective"] = self._objective(losses)
+        _put(draft.value, ("training", "seed"), trial.seed)
+        draft.value["name"] = f"{trial.dataset}-{trial.model}-{trial.stage}"
+        return recipe_of(draft)
+
+    def digest(self, recipe: Recipe) -> str:
+        """A digest of all that decides a trial's weights: content, not paths.
+
+        What only measures (tests, profile, intervals) is left out, so that changing it does not
+        train anything again.
+        """
+        content = recipe.model_dump(mode="json", by_alias=True)
+        for key in ("name", "description", "profile"):
+            content.pop(key)
+        for key in ("test", "leak_check"):
+            content["data"].pop(key)
+        for key in _WITHOUT_EFFECT:
+            content["training"].pop(key)
+        content["evaluation"] = {key: content["evaluation"][key] for key in _DECODING}
+        return digest([__version__, _by_content(content)])
+
+    def metric(self, dataset: str, select_by: str) -> str:
+        """The validation metric that trials of a data set are compared by."""
+        if select_by == "validation_loss":
+            return select_by
+        section = self.sweep.spec.base | self.sweep.spec.datasets[dataset]
+        chosen = (section.get("evaluation") or {}).get("select_by")
+        return str(chosen or TASKS[self.task(dataset)].metrics[0])
+
+    def task(self, dataset: str) -> str:
+        """The task of a data set."""
+        name = next(iter(self.sweep.spec.teachers))
+        trial = Trial("finetune", dataset, name, "teacher", (), self.sweep.spec.seeds[0])
+        return self.recipe(trial).task
+
+    def _compose(self, trial: Trial) -> Draft:
+        spec = self.sweep.spec
+        draft = self._section(spec.base, ("base",), ())
+        dataset = dict(spec.datasets[trial.dataset])
+        if "dataset" in dataset:  # the name of one in the catalogue
+            dataset["data"] = {"dataset": dataset.pop("dataset"), **dataset.get("data", {})}
+        merge_drafts(draft, self._section(dataset, ("datasets", trial.dataset), ()))
+        distils_or_compares = trial.role == "student"
+        stage = spec.distil if distils_or_compares else spec.finetune
+        stage_key: Key = ("distil", "training") if distils_or_compares else ("finetune", "training")
+        group = "students" if distils_or_compares else "teachers"
+        candidate = (spec.students if distils_or_compares else spec.teachers)[trial.model]
+        for overrides, key in (
+            (stage.training, stage_key),
+            (candidate.training, (group, trial.model, "training")),
+        ):
+            values = overrides.model_dump(exclude_none=True)
+            merge_drafts(draft, self._section(values, key, ("training",)))
+        for key_of_one_run in ("teacher", "student", "objective", "stages"):
+            draft.value.pop(key_of_one_run, None)
+        student = (
+            self._student(trial, candidate)
+            if trial.role == "student"
+            else _as_student(candidate.section)
+        )
+        merge_drafts(draft, self._section(student, (group, trial.model), ("student",)))
+        if trial.teacher_trial is not None:
+            draft.value["teacher"] = self._teacher(trial)
+        if trial.stage == "distil" and spec.distil.objective is not None:
+            terms = [term.model_dump(mode="json", by_alias=True) for term in spec.distil.objective]
+            draft.value["objective"] = terms
+        evaluation = draft.value.setdefault("evaluation", {})
+        evaluation["baseline"] = False
+        if stage.select_by == "validation_loss":
+            evaluation["select_by"] = stage.select_by
+        return draft
+
+    def _student(self, trial: Trial, candidate: CandidateSpec) -> dict[str, Any]:
+        """A student's section; where nothing is distilled it must owe the teacher nothing."""
+        section = dict(candidate.section)
+        if trial.stage == "distil" or trial.teacher is None:
+            return section
+        origin = self.sweep.spec.teachers[trial.teacher].section
+        if origin.get("model") is not None and origin.get("weights") != "random":
+            return section | {"of": "encoder"}
+        if section.get("from") == "layers":  # the teacher began with random weights: so does it
+            made = _as_student(origin)
+            return made | {key: section[key] for key in ("layers", "dropout") if key in section}
+        return section
+
+    def _teacher(self, trial: Trial) -> dict[str, Any]:
+        assert trial.teacher is not None  # whoever knows its trial knows its name
+        origin = self.sweep.spec.teachers[trial.teacher].section
+        section: dict[str, Any] = {"model": f"{TEACHER_OF}{trial.teacher_trial}"}
+        if origin.get("model") is not None and origin.get("weights") != "random":
+            section["encoder"] = self._resolved(trial.teacher, str(origin["model"]))
+        if trial.stage == "distil" and self._cached():
+            section["cache"] = "logits"
+        return section
+
+    def _resolved(self, teacher: str, model: str) -> str:
+        """A candidate's model as its own recipes name it: a full path where it is a folder."""
+        dataset = next(iter(self.sweep.spec.datasets))
+        seed = self.sweep.spec.seeds[0]
+        recipe = self.recipe(Trial("finetune", dataset, teacher, "teacher", (), seed))
+        return recipe.student.model or model
+
+    def _cached(self) -> bool:
+        distil = self.sweep.spec.distil
+        layers = any(term.on_layers for term in distil.objective or ())
+        return distil.cache and not layers
+
+    def _objective(self, losses: Mapping[str, Any]) -> list[dict[str, Any]]:
+        distil = self.sweep.spec.distil
+        term, alpha = losses.get("term", distil.term), losses.get("alpha", distil.alpha)
+        temperature = losses.get("temperature", distil.temperature)
+        followed = {"term": term, "weight": 1 - alpha}
+        if term != "mse":
+            followed["temperature"] = temperature
+        terms = [{"term": "labels", "weight": alpha}, followed]
+        return [one for one in terms if one["weight"] > 0]
+
+    def _section(self, value: Mapping[str, Any], at: Key, under: Key) -> Draft:
+        """A part of the sweep as a part of a recipe, with the places of its keys."""
+        places: dict[Key, Place] = {
+            (*under, *key[len(at) :]): place
+            for key, place in self.sweep.places.items()
+            if key[: len(at)] == at
+        }
+        places[()] = self.sweep.places[()]
+        nested: dict[str, Any] = copy.deepcopy(dict(value))
+        for part in reversed(under):
+            nested = {str(part): nested}
+        return Draft(nested, places)
+
+
+def _as_student(teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """A candidate teacher is fine-tuned as the only model of a recipe: as its student."""
+    if "config" in teacher:
+        return {"from": "config", **{key: teacher[key] for key in ("config", "tokenizer")}}
+    section = {"from": "checkpoint", **teacher}
+    return {key: value for key, value in section.items() if key not in ("weight", "cache")}
+
+
+def points(grid: Grid) -> list[Settings]:
+    """Every point of a grid, the last axis turning fastest."""
+    return [tuple(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def without_losses(grid: Grid) -> Grid:
+    """The axes that also mean something where nothing is distilled."""
+    return {
+        axis: values
+        for axis, values in grid.items()
+        if axis not in LOSS_AXES and not axis.startswith(("objective.", "teacher.", "alignment"))
+    }
+
+
+def _put(value: dict[str, Any], path: tuple[str, ...], new: Any) -> None:
+    holder: Any = value
+    for part in path[:-1]:
+        holder = holder[int(part)] if isinstance(holder, list) else holder.setdefault(part, {})
+    last = path[-1]
+    holder[int(last) if isinstance(holder, list) else last] = new
+
+
+def _by_content(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _by_content(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_by_content(inner) for inner in value]
+    if isinstance(value, str) and value.startswith("/"):
+        return _content(value)
+    return value
+
+
+def _content(text: str) -> str:
+    path = Path(text)
+    if not path.exists():
+        return text
+    files = [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file())
+    stamps = tuple((one.name, one.stat().st_mtime_ns, one.stat().st_size) for one in files)
+    return f"content:{_hash(text, stamps)}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _hash(text: str, stamps: tuple[Any, ...]) -> str:
+    """Of a file or a model's folder; ``stamps`` make it anew when a file has changed."""
+    del stamps
+    path = Path(text)
+    return folder_digest(path) if path.is_dir() else file_digest(path)

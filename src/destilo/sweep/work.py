@@ -1,0 +1,221 @@
+"""What a worker does: train a trial, fill a cache, or measure what was selected.
+
+A task is plain values, so that it can be sent to another process or machine. Its recipe names the
+models of other trials ``trial:DIGEST``; the worker knows where those lie.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from destilo.errors import DestiloError, TrialPruned
+from destilo.progress import Progress
+from destilo.recipe.load import load_recipe
+from destilo.records import EvalResult, TrialResult
+from destilo.runs import MANIFEST, Run, read_json, write_json
+from destilo.sweep.storage import RESULT, Storage
+from destilo.sweep.trial import TEACHER_OF
+
+Verb: TypeAlias = Literal["train", "cache", "measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing for a worker to do.
+
+    Attributes:
+        verb: ``train`` up to the student; ``cache``: fill that of the recipe's teacher;
+            ``measure``: evaluate and profile what was trained.
+        result: Of the trial as planned; the worker returns it filled in.
+        recipe: Plain values.
+        measured_by: Digest of all that decides what is measured.
+        bounds: By validation, what the best weights must have reached.
+        label: For people.
+        cost: In multiply-accumulates, 0 where unknown.
+    """
+
+    verb: Verb
+    result: TrialResult
+    recipe: Mapping[str, Any]
+    measured_by: str
+    bounds: Mapping[int, float] = field(default_factory=dict)
+    label: str = ""
+    cost: float = 0.0
+
+    @property
+    def key(self) -> tuple[Verb, str]:
+        return self.verb, self.result.trial
+
+    @property
+    def folder(self) -> str:
+        return f"trials/{self.result.trial}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        result: As it is now.
+        history: Best value so far at each validation.
+        seconds: That this took; 0 where it had been done before.
+    """
+
+    task: Task
+    result: TrialResult
+    history: Mapping[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def finished(task: Task, storage: Storage) -> Outcome | None:
+    """What is on file for a task, if it needs not be done again."""
+    if task.verb == "cache":
+        return None  # filling one that is full costs a look
+    content = storage.read_result(task.folder)
+    if not isinstance(content, dict):
+        return None
+    try:
+        result = TrialResult.model_validate(content["result"])
+        history = {int(number): float(value) for number, value in content["history"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+    if result.state not in ("finished", "pruned") or result.trial != task.result.trial:
+        return None
+    if task.verb == "measure" and content.get("measured_by") != task.measured_by:
+        return None
+    planned = task.result
+    same = {"stage", "dataset", "model", "role", "teacher", "settings", "seed"}
+    result = result.model_copy(update={name: getattr(planned, name) for name in same})
+    return Outcome(task, result, history)
+
+
+def perform(task: Task, storage: Storage, progress: Progress | None = None) -> Outcome:
+    """Do a task here and now. A failure is an outcome too; only Ctrl-C and bugs are raised."""
+    start = time.perf_counter()
+    os.environ.setdefault("DESTILO_CACHE", str(storage.folder("cache").resolve()))
+    path = storage.fetch(task.folder)
+    try:
+        recipe = load_recipe(_placed(task.recipe, storage))
+        if task.verb == "cache":
+            result = _cache(task, recipe, storage, progress)
+        else:
+            result = _run(task, recipe, path, progress)
+    except TrialPruned as error:
+        result = _trained(task, path).model_copy(update={"state": "pruned", "error": str(error)})
+    except DestiloError as error:
+        result = task.result.model_copy(update={"state": "failed", "error": str(error)})
+    history = _history(path, result)
+    if task.verb != "cache":
+        measured_by = task.measured_by if task.verb == "measure" else None
+        content = {
+            "result": result.model_dump(mode="json"),
+            "history": history,
+            "measured_by": measured_by if result.state == "finished" else None,
+        }
+        write_json(path / RESULT, content)
+        storage.publish(task.folder)
+    return Outcome(task, result, history, time.perf_counter() - start)
+
+
+def _placed(value: Any, storage: Storage) -> Any:
+    """Put the folders of other trials in the place of their digests."""
+    if isinstance(value, Mapping):
+        return {key: _placed(inner, storage) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_placed(inner, storage) for inner in value]
+    if isinstance(value, str) and value.startswith(TEACHER_OF):
+        folder = storage.fetch(f"trials/{value.removeprefix(TEACHER_OF)}")
+        return str((folder / "student").resolve())
+    return value
+
+
+def _cache(task: Task, recipe: Any, storage: Storage, progress: Progress | None) -> TrialResult:
+    from destilo.pipeline.caching import build_caches
+
+    del storage
+    build_caches(recipe, progress=progress)
+    return task.result.model_copy(update={"state": "finished"})
+
+
+def _run(task: Task, recipe: Any, path: Path, progress: Progress | None) -> TrialResult:
+    from destilo import pipeline
+
+    until = "student" if task.verb == "train" else "report"
+    pipeline.run(recipe, output=path, until=until, progress=progress, bounds=task.bounds)
+    return _trained(task, path).model_copy(update={"state": "finished", "error": None})
+
+
+def _trained(task: Task, path: Path) -> TrialResult:
+    """Read from a Run what it measured so far."""
+    from destilo.pipeline import read_result
+
+    found = read_result(path)
+    evaluations: list[EvalResult] = [one for one in found.evaluations if one.model == "student"]
+    tests = {one.split: one.scores for one in evaluations if one.split.startswith("test")}
+    if not tests:
+        tests = {one.split: one.scores for one in evaluations}
+    best = [record for record in _validations(path) if record.get("best")]
+    manifest = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {}
+    stages = {
+        name: float(entry["seconds"])
+        for name, entry in (manifest.get("stages") or {}).items()
+        if isinstance(entry, dict) and "seconds" in entry
+    }
+    return task.result.model_copy(
+        update={
+            "validation": dict(best[-1]["validation"]) if best else {},
+            "tests": tests,
+            "profile": found.profile,
+            "seconds": stages,
+        }
+    )
+
+
+def _validations(path: Path) -> list[dict[str, Any]]:
+    log = path / "training" / "student" / "log.jsonl"
+    if not log.exists():
+        return []
+    records = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # cut off by a kill
+        if "validation" in record:
+            records.append(record)
+    return records
+
+
+def _history(path: Path, result: TrialResult) -> dict[int, float]:
+    """The best value at each validation, whether or not that one was the best."""
+    history: dict[int, float] = {}
+    best: float | None = None
+    by_loss = result.select_by == "validation_loss"
+    for number, record in enumerate(_validations(path), start=1):
+        value = record["validation"].get(result.select_by)
+        if value is not None:
+            better = best is None or (value < best if by_loss else value > best)
+            best = value if better else best
+        if best is not None:
+            history[number] = best
+    return history
+
+
+def forget_weights(trial: str, storage: Storage) -> None:
+    """Free the disk of a trial that was not selected; its figures stay."""
+    if not storage.is_shared:
+        return
+    import shutil
+
+    path = storage.folder(f"trials/{trial}")
+    if (path / "student").is_dir():
+        Run(path).forget("student", why="its weights were not kept")
+        shutil.rmtree(path / "student")
+    for checkpoints in path.glob("training/*/checkpoints"):
+        shutil.rmtree(checkpoints, ignore_errors=True)
