@@ -70,7 +70,7 @@ def recipe_of(name: str, student: str, seed: int, options: argparse.Namespace) -
             "bf16": True,
             "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
         },
-        "evaluation": {"baseline": False, "splits": ["test"]},
+        "evaluation": {"baseline": False, "teacher": False, "splits": ["test"]},
     }
 
 

@@ -72,7 +72,7 @@ class StageKeys:
             "profile": [
                 made,
                 objective,
-                recipe.evaluation.baseline,
+                [recipe.evaluation.baseline, recipe.evaluation.teacher],
                 recipe.profile.model_dump(),
             ],
             "report": [recipe.digest],

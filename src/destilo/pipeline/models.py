@@ -95,10 +95,11 @@ def load_teachers(experiment: Experiment) -> list[LoadedModel]:
 
 
 def load_all(experiment: Experiment) -> list[tuple[str, LoadedModel]]:
-    """Every model of the run with its name, teachers first, where this process computes."""
+    """Every model that is measured, with its name, teachers first, where this process computes."""
     trained = [name for name in ("student", "baseline") if experiment.includes(name)]
+    teachers = load_teachers(experiment) if experiment.recipe.evaluation.teacher else []
     models = [
-        *((teacher_name(number), one) for number, one in enumerate(load_teachers(experiment))),
+        *((teacher_name(number), one) for number, one in enumerate(teachers)),
         *((name, _load_trained(experiment, name)) for name in trained),
     ]
     for _, loaded in models:

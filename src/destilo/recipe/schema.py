@@ -184,6 +184,7 @@ class EvaluationSpec(Spec):
     Attributes:
         select_by: A metric of the task, or ``validation_loss``; by default the task's main metric.
         splits: By default validation and every test.
+        teacher: Measure the teachers too. Many students of one teacher need its figures once.
         baseline: Also train the same student without distillation.
         baseline_from: Where it starts: ``encoder``, without anything the teacher has learnt (the
             layers of the encoder that the recipe fine-tunes, or random weights where the teacher
@@ -197,6 +198,7 @@ class EvaluationSpec(Spec):
 
     select_by: Text | None = None
     splits: Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)] | None = None
+    teacher: bool = True
     baseline: bool = True
     baseline_from: Literal["encoder", "student"] = "encoder"
     bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
