@@ -16,7 +16,7 @@ from destilo.errors import InputError, suggest
 Splits: TypeAlias = dict[str, Any]
 """Role in a recipe's ``data`` (``train``, ``validation``, ``test``) to source."""
 
-SEE_PAGE = "see the data set's page"
+SEE_PAGE = "see its page"
 _PARQUET = "refs/convert/parquet"
 
 
@@ -354,7 +354,7 @@ _OTHER_SETS = (
             **_files(_PAIR_LINES, train="all.jsonl", test="../xnli-es/test.jsonl"),
             "validation": {**deepcopy(_PAIR_LINES), "path": "../xnli-es/dev.jsonl"},
         },
-        notes="2,490 pairs written in Spanish to train on; dev and test of `xnli-es`.",
+        notes="Entailment pairs by Spanish writers to train on; `xnli-es` to validate and test.",
     ),
     DatasetEntry(
         name="parmex2022",

@@ -15,7 +15,7 @@ from destilo.errors import InputError, suggest
 Role: TypeAlias = Literal["teacher", "student"]
 Casing: TypeAlias = Literal["cased", "uncased"]
 
-SEE_PAGE = "see the model's page"
+SEE_PAGE = "see its page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _multilingual_student(size: str, config: Any) -> ModelEntry:
         config=config,
         casing="cased",
         roles=_STUDENT,
-        licence="no weights: an architecture only",
+        licence="(no weights)",
         notes="A blank student with the pieces of mBERT, most of which one language never uses.",
     )
 

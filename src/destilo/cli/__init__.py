@@ -20,8 +20,9 @@ from rich.markup import escape
 
 from destilo import __version__
 from destilo.cli.demonstration import demo
+from destilo.cli.listing import list_things
 from destilo.cli.predicting import predict
-from destilo.cli.recipes import check, copy, list_things
+from destilo.cli.recipes import check, copy
 from destilo.cli.results import report
 from destilo.cli.running import evaluate, profile, run, train
 from destilo.errors import DestiloError

@@ -1,4 +1,4 @@
-"""The commands about recipes themselves: what there is, a copy to edit, a check of one."""
+"""The commands about recipes themselves: a copy to edit, a check of one."""
 
 from __future__ import annotations
 
@@ -6,41 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from destilo.cli.options import JsonOption, RecipeArgument, SetOption
-from destilo.errors import InputError, RecipeError, suggest
-from destilo.terminal import complain, output_console, say, say_json, table
-
-
-def list_things(
-    what: Annotated[
-        str, typer.Argument(help="tasks, recipes or terms.", metavar="[tasks|recipes|terms]")
-    ] = "recipes",
-    as_json: JsonOption = False,
-) -> None:
-    """List shipped recipes, tasks or loss terms."""
-    from destilo.recipe.catalogue import list_tasks, list_terms, shipped_recipes
-
-    if what == "tasks":
-        entries: Any = [asdict(entry) for entry in list_tasks()]
-        columns = ["name", "summary", "formats", "metrics"]
-        rows = [[_joined(entry[column]) for column in columns] for entry in entries]
-    elif what in ("recipes", "terms"):
-        entries = shipped_recipes() if what == "recipes" else list_terms()
-        columns, rows = ["name", "what it does"], [[name, text] for name, text in entries.items()]
-    else:
-        raise InputError(suggest(what, ("tasks", "recipes", "terms"), kind="list"))
-    if as_json:
-        say_json(entries)
-        return
-    output_console().print(table(what, columns, rows))
-
-
-def _joined(value: str | Sequence[str]) -> str:
-    return value if isinstance(value, str) else ", ".join(value)
+from destilo.errors import RecipeError
+from destilo.terminal import complain, say, say_json
 
 
 def copy(
