@@ -22,6 +22,7 @@ COMMANDS = (
     "copy",
     "check",
     "predict",
+    "cache",
 )
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from destilo import __version__
+from destilo.cli.caching import cache
 from destilo.cli.demonstration import demo
 from destilo.cli.listing import list_things
 from destilo.cli.predicting import predict
@@ -57,6 +58,7 @@ for _name, _command in (
     ("predict", predict),
 ):
     app.command(_name)(_command)
+app.add_typer(cache)
 
 
 def _version(wanted: bool) -> None:

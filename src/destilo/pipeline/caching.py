@@ -20,7 +20,7 @@ from destilo.pipeline.inputs import read_inputs
 from destilo.pipeline.models import load_teachers, untrained_student
 from destilo.progress import Progress, Silent
 from destilo.recipe.check import require_valid
-from destilo.recipe.schema import Recipe, TeacherSpec
+from destilo.recipe.schema import Recipe, TeacherSpec, TokenizerSpec
 from destilo.runs import MANIFEST, Run, digest, reported_io, stopwatch
 from destilo.tasks.base import Example
 from destilo.teacher.cache import TeacherCache, example_key, open_cache, weights_digest
@@ -91,6 +91,12 @@ def build_caches(
     progress = progress or Silent()
     with _experiment(recipe, output, progress) as experiment:
         _require_teachers(experiment)
+        if output is None and isinstance(recipe.student.tokenizer, TokenizerSpec):
+            progress.note(
+                "the student's tokenizer is trained anew here, and by chance its windows may be "
+                "cut elsewhere than the run's; -o RUN keeps the tokenizer for the run",
+                level="warning",
+            )
         teachers = load_teachers(experiment)
         student = untrained_student(experiment, "student")
         examples, places = encode_examples(experiment, student, teachers)
