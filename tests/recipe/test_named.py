@@ -254,6 +254,18 @@ def test_impossible_models_are_said(keys: dict[str, Any], message: str) -> None:
         load_recipe({**_recipe({"dataset": "xnli-es"}), **keys})
 
 
+def test_a_published_encoder_is_known_to_need_training_and_to_have_so_many_layers() -> None:
+    keys: dict[str, Any] = {
+        "teacher": {"model": "beto-cased"},
+        "student": {"from": "layers", "layers": 13},
+        "objective": [{"term": "kl"}],
+    }
+    findings = check_recipe(load_recipe({**_recipe({"dataset": "xnli-es"}), **keys}))
+    said = " ".join(str(one) for one in findings if one.level == "error")
+    assert "never trained for text-classification" in said
+    assert "12" in said
+
+
 def test_an_unknown_data_set_gets_suggestions() -> None:
     with pytest.raises(InputError, match="Did you mean 'tass2019'"):
         dataset_entry("tass2091")

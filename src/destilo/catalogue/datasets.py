@@ -100,7 +100,7 @@ def _raw(splits: Splits) -> Splits:
 
 def _translated_squad() -> Splits:
     """Train on translated SQuAD, test on professional translations of 240 of its paragraphs."""
-    splits = _hub("squad_es", "v1.1.0", revision=_PARQUET, test=None)
+    splits = _hub("ccasimiro/squad_es", "v1.1.0", revision=_PARQUET, test=None)
     splits["test"] = {
         "format": "hub",
         "name": "google/xquad",

@@ -232,3 +232,20 @@ def model_entry(name: str) -> ModelEntry:
 def list_models(role: Role | None = None) -> list[ModelEntry]:
     """List the models, or those of one role, in the order of the papers' tables."""
     return [deepcopy(one) for one in MODELS.values() if role is None or role in one.roles]
+
+
+_PRETRAINED_AS = {
+    "bert": "BertForMaskedLM",
+    "distilbert": "DistilBertForMaskedLM",
+    "albert": "AlbertForMaskedLM",
+    "roberta": "RobertaForMaskedLM",
+}
+
+
+def hub_config(hub: str) -> dict[str, Any] | None:
+    """Return what is known here of a hub model's configuration, without asking the hub."""
+    for entry in MODELS.values():
+        if entry.hub == hub and entry.layers is None:
+            head = _PRETRAINED_AS[entry.model_type]
+            return {**deepcopy(entry.config), "architectures": [head]}
+    return None

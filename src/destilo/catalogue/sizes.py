@@ -89,9 +89,9 @@ class _Tally:
         self.norm(width, copies=2 * copies, runs=2 * runs)
         self.attend(width, runs=runs)
 
-    def head(self, width: int, n_labels: int) -> None:
+    def head(self, width: int, n_labels: int, *, bias: bool = True) -> None:
         """Add what every kind has at the end, once a row: a dense layer, and the classes."""
-        self.linear(width, width, positions=1)
+        self.linear(width, width, positions=1, bias=bias)
         self.linear(width, n_labels, positions=1)
 
     def sizes(self) -> Sizes:
@@ -136,6 +136,16 @@ _DISTILBERT = {
     "n_heads": 12,
     "hidden_dim": 3072,
     "max_position_embeddings": 512,
+}
+_MODERNBERT = {
+    "vocab_size": 50_368,
+    "hidden_size": 768,
+    "num_hidden_layers": 22,
+    "intermediate_size": 1152,
+    "norm_bias": False,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "classifier_bias": False,
 }
 _COMMON_NAMES = {
     "hidden_size": "dim",
@@ -188,6 +198,18 @@ def _count_distilbert(tally: _Tally, keys: Mapping[str, Any]) -> None:
     tally.block(width, keys["hidden_dim"], copies=layers, runs=layers)
 
 
+def _count_modernbert(tally: _Tally, keys: Mapping[str, Any]) -> None:
+    """Gated feed-forward nets, norms before each part (none before the first), no biases."""
+    width, layers, inner = keys["hidden_size"], keys["num_hidden_layers"], keys["intermediate_size"]
+    tally.table(keys["vocab_size"], width)
+    tally.norm(width, copies=2 * layers + 1, bias=keys["norm_bias"])
+    tally.linear(width, width, copies=4 * layers, bias=keys["attention_bias"])
+    tally.linear(width, 2 * inner, copies=layers, bias=keys["mlp_bias"])
+    tally.linear(inner, width, copies=layers, bias=keys["mlp_bias"])
+    tally.attend(width, runs=layers)
+    tally.norm(width, positions=1, bias=keys["norm_bias"])  # of the head
+
+
 _Count = Callable[[_Tally, Mapping[str, Any]], None]
 _KINDS: dict[str, tuple[_Count, Mapping[str, Any], str]] = {
     "bert": (_count_bert, _BERT, "hidden_size"),
@@ -197,6 +219,7 @@ _KINDS: dict[str, tuple[_Count, Mapping[str, Any], str]] = {
     "electra": (_count_electra, _ELECTRA, "hidden_size"),
     "albert": (_count_albert, _ALBERT, "hidden_size"),
     "distilbert": (_count_distilbert, _DISTILBERT, "dim"),
+    "modernbert": (_count_modernbert, _MODERNBERT, "hidden_size"),
 }
 """Per architecture: its formula, the defaults of its configuration, the name of its width."""
 
@@ -226,5 +249,5 @@ def count_from_config(
     keys = {**defaults, **{names.get(key, key): value for key, value in config.items()}}
     tally = _Tally(sequence_length)
     count(tally, keys)
-    tally.head(keys[width], n_labels)
+    tally.head(keys[width], n_labels, bias=bool(keys.get("classifier_bias", True)))
     return tally.sizes()

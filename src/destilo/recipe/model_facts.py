@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from destilo.catalogue.models import hub_config
 from destilo.recipe.paths import is_file, is_folder, looks_local
 
 
@@ -62,7 +63,8 @@ class ModelFacts:
 
     Attributes:
         source: As the recipe names it.
-        config: Its configuration; ``None`` for a hub model, which is not asked for here.
+        config: Its configuration; of a hub model what the catalogue knows, else ``None``: the hub
+            is not asked here.
         folder: Where it is, if here.
     """
 
@@ -158,7 +160,7 @@ def read_model_facts(source: str) -> ModelFacts:
         return ModelFacts(source, _read_config(path / "config.json"), path)
     if looks_local(source):
         raise ValueError(f"the folder {source} does not exist")
-    return ModelFacts(source)
+    return ModelFacts(source, hub_config(source))
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
