@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "destilo"
 
 # From the bottom up; within a level a part may import those to its left.
 LEVELS = (
-    ("errors", "records", "rows", "progress", "layer_map"),
+    ("errors", "records", "rows", "progress", "layer_map", "layer_reading"),
     ("catalogue", "recipe", "runs"),
     ("tasks", "data", "models"),
     ("teacher", "objective"),

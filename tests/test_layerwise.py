@@ -244,7 +244,13 @@ def test_layers_above_the_map_are_named(tmp_path: Path) -> None:
     destilo.run(
         destilo.load_recipe(recipe), output=tmp_path / "run", until="student", progress=Listener()
     )
-    assert any("warning: layers 2 of the teacher are above" in one for one in told), told
+    assert any(
+        "warning: no layer of the student follows layer 2 of the teacher" in x for x in told
+    ), told
+
+
+_MODERN = {**tiny.CONFIG, "model_type": "modernbert", "num_hidden_layers": 4}
+"""By default layers 1 and 4 see the whole text."""
 
 
 def _findings(recipe: dict[str, Any]) -> list[str]:
@@ -275,7 +281,43 @@ def _findings(recipe: dict[str, Any]) -> list[str]:
         ({"student": {"from": "layers", "layers": 1, "init": "svd"}}, "from: config"),
         (
             {"objective": [{"term": "hidden-mse", "layer_map": [[1, 1]]}]},
-            "layers? 2 of the teacher",
+            "nothing follows layer 2 of the teacher",
+        ),
+        (
+            {
+                "teacher__config": _MODERN,
+                "student": {"from": "layers", "layers": [1, 2]},
+                "objective": [{"term": "attention-mse", "layer_map": [[1, 4], [2, 4]]}],
+            },
+            "layer 2 of the student looks at its neighbours",
+        ),
+        (
+            {
+                "teacher__config": _MODERN,
+                "objective": [{"term": "attention-mse", "layer_map": [[1, 3]]}],
+            },
+            "layer 3 of the teacher looks at its neighbours",
+        ),
+        (
+            {
+                "teacher__config": {**tiny.CONFIG, "model_type": "deberta-v2"},
+                "objective": [{"term": "attention-mse"}],
+            },
+            "the student .deberta-v2. are more than query times key",
+        ),
+        (
+            {
+                "teacher__config": {**tiny.CONFIG, "model_type": "albert", "inner_group_num": 2},
+                "objective": [{"term": "embedding-mse"}],
+            },
+            "inner_group_num 2",
+        ),
+        (
+            {
+                "student": {"from": "config", "config": {**NARROW, "num_hidden_layers": 3}},
+                "objective": [{"term": "hidden-mse"}],
+            },
+            r"Write the pairs, such as \[\[3, 2\]\]",
         ),
         ({"objective": [{"term": "hidden-mse"}]}, "no term of the last training reaches"),
     ],

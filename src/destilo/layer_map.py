@@ -49,6 +49,20 @@ def choose_layers(available: int, *, wanted: int, layer_map: str = "uniform") ->
     return tuple(int(step) * number for number in range(1, wanted + 1))
 
 
+def layers_above(top: int, available: int) -> str | None:
+    """Name the layers above the last one that is followed, if any.
+
+    Example:
+        >>> layers_above(18, 24)
+        'layers 19 to 24'
+        >>> layers_above(5, 6)
+        'layer 6'
+    """
+    if top >= available:
+        return None
+    return f"layer {available}" if top + 1 == available else f"layers {top + 1} to {available}"
+
+
 def check_layers(numbers: Sequence[int], *, available: int) -> tuple[int, ...]:
     """Check explicit layer numbers (from 1, ascending, no repeats)."""
     wrong = [number for number in numbers if not 1 <= number <= available]
@@ -81,6 +95,11 @@ def pair_layers(
         ((3, 12),)
     """
     if isinstance(layer_map, str):
+        if student > teacher:
+            raise ModelError(
+                f"'{layer_map}' gives each of the student's {student} layers one of the teacher's, "
+                f"which has {teacher}. Write the pairs, such as [[{student}, {teacher}]]."
+            )
         chosen = choose_layers(teacher, wanted=student, layer_map=layer_map)
         return tuple(enumerate(chosen, start=1))
     pairs = tuple((mine, theirs) for mine, theirs in layer_map)

@@ -9,6 +9,7 @@ from transformers import AutoConfig
 
 from destilo.errors import ModelError
 from destilo.layer_map import check_layers, choose_layers
+from destilo.layer_reading import attention_kinds
 from destilo.models.folder import AUTO_CLASSES
 from destilo.models.layers import ARCHITECTURES, architecture_of, layer_count
 from destilo.models.student import cut_layers, fewer_layers, model_from_config, set_dropout
@@ -121,6 +122,16 @@ def test_modernbert_keeps_the_kind_of_attention_of_each_layer() -> None:
     student = cut_layers(teacher, (2, 4))
     assert student.config.layer_types == ["sliding_attention", "full_attention"]
     assert fewer_layers(teacher.config, 2)["layer_types"] == teacher.config.layer_types[:2]
+
+
+@pytest.mark.parametrize("period", [None, 2, 5])
+def test_the_kinds_of_attention_are_known_before_a_model_is_loaded(period: int | None) -> None:
+    keys: dict[str, Any] = {"model_type": "modernbert", "num_hidden_layers": 7}
+    if period is not None:
+        keys["global_attn_every_n_layers"] = period
+    config = AutoConfig.for_model(**keys)
+    assert attention_kinds(keys, 7) == tuple(config.layer_types)
+    assert attention_kinds(config.to_dict(), 7) == tuple(config.layer_types)
 
 
 def test_modernbert_folds_the_norm_that_a_first_layer_lacks() -> None:

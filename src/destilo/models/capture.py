@@ -20,6 +20,7 @@ from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_
 from transformers.models.roformer.modeling_roformer import RoFormerSelfAttention
 
 from destilo.errors import ModelError
+from destilo.layer_reading import why_not_read
 from destilo.models.layers import Architecture, architecture_of, layer_count
 from destilo.models.outputs import LayerStates, Wanted
 
@@ -201,32 +202,21 @@ def check_wanted(config: Any, wanted: Wanted) -> None:
     Raises:
         ModelError: Saying which layer or which kind of state.
     """
-    architecture, available = architecture_of(config.model_type), layer_count(config)
+    available = layer_count(config)
     beyond = [number for number in wanted.hidden | wanted.attention if number > available]
     if beyond:
         raise ModelError(
             f"Layer {max(beyond)} is wanted of a {config.model_type} model of {available} layers."
         )
-    if wanted.scores and not architecture.attention.comparable:
-        raise ModelError(
-            f"The attention scores of {config.model_type} are more than query times key and "
-            "cannot be distilled. Use attention-relations or hidden-mse."
-        )
-    kinds = getattr(config, "layer_types", None) or ()
-    local = [
-        number for number in wanted.scores if "sliding_attention" in kinds[number - 1 : number]
-    ]
-    if local:
-        raise ModelError(
-            f"Layer {min(local)} of the {config.model_type} model looks at its neighbours only, so "
-            "its attention scores are no distribution over the text. Pair layers that see all of "
-            "it, or use attention-relations."
-        )
-    if architecture.layers is None and getattr(config, "inner_group_num", 1) != 1:
-        raise ModelError(
-            f"A {config.model_type} model whose turns are several layers each (inner_group_num "
-            f"{config.inner_group_num}) cannot be read layer by layer."
-        )
+    refusal = why_not_read(
+        config.to_dict(),
+        layers=available,
+        scores=wanted.scores,
+        name=f"the {config.model_type} model",
+    )
+    if refusal is not None:
+        sentence = str(refusal)
+        raise ModelError(sentence[0].upper() + sentence[1:])
 
 
 def _layers(model: PreTrainedModel, architecture: Architecture) -> torch.nn.ModuleList:

@@ -17,14 +17,12 @@ class AttentionLayout:
         key: The key projection; the same path as ``query`` where one matrix makes all three.
         value: The value projection.
         positions: The argument of the attention module that holds rotary position angles.
-        comparable: Whether query times key is the whole score. DeBERTa adds terms of its own.
     """
 
     query: str
     key: str
     value: str
     positions: str | None = None
-    comparable: bool = True
 
     @property
     def module(self) -> str:
@@ -84,7 +82,6 @@ ARCHITECTURES: dict[str, Architecture] = {
             "attention.self.query_proj",
             "attention.self.key_proj",
             "attention.self.value_proj",
-            comparable=False,
         ),
     ),
     "distilbert": Architecture(

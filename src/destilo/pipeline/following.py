@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from destilo.errors import InputError
+from destilo.layer_map import layers_above
 from destilo.models.capture import Capture
 from destilo.models.folder import LoadedModel
 from destilo.models.layers import layer_count, model_shape
@@ -174,12 +175,12 @@ def unfollowed(objective: Objective, teachers: Sequence[PreTrainedModel]) -> lis
     for number, teacher in enumerate(teachers):
         wanted, available = objective.wanted(number), layer_count(teacher.config)
         top = max(wanted.hidden | wanted.attention, default=0)
-        if 0 < top < available:
+        above = layers_above(top, available)
+        if top > 0 and above is not None:
             name = "the teacher" if len(teachers) == 1 else f"teacher {number + 1}"
-            above = str(available) if top + 1 == available else f"{top + 1} to {available}"
             sentences.append(
-                f"layers {above} of {name} are above the layer map: no layer of the student "
-                "follows them. `layer_map: uniform` ends at the last one."
+                f"no layer of the student follows {above} of {name}, above the layer map. "
+                "`layer_map: uniform` ends at the last one."
             )
     return sentences
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from destilo.errors import ModelError
+from destilo.layer_map import choose_layers, layers_above
+from destilo.layer_reading import attention_kinds, why_not_read
 from destilo.recipe.findings import Findings
 from destilo.recipe.layer_pairs import layer_pairs, origin_of_layers
 from destilo.recipe.model_facts import ModelFacts, first_of
@@ -19,11 +22,10 @@ class _Sizes:
     """What is known of a model's shape before it is loaded."""
 
     name: str
-    model_type: str
+    config: Mapping[str, Any]
     layers: int
     width: int | None
     heads: int | None
-    local: frozenset[int]
 
 
 def check_layer_terms(
@@ -63,22 +65,32 @@ def _layer_terms(recipe: Recipe) -> Iterator[tuple[Key, TermSpec]]:
 def _sizes(name: str, facts: ModelFacts, layers: int | None) -> _Sizes | None:
     if facts.config is None or facts.model_type is None or layers is None:
         return None
-    kinds = facts.config.get("layer_types") or ()
-    numbers = enumerate(kinds, start=1)
     return _Sizes(
         name,
-        str(facts.config.get("model_type")),
+        facts.config,
         layers,
         first_of(facts.config, facts.model_type.width),
         first_of(facts.config, facts.model_type.heads),
-        frozenset(number for number, kind in numbers if kind == "sliding_attention"),
     )
 
 
 def _student_sizes(recipe: Recipe, facts: ModelFacts) -> _Sizes | None:
     spec = recipe.student
     layers = len(spec.layers) if isinstance(spec.layers, tuple) else spec.layers
-    return _sizes("the student", facts, layers or facts.layers)
+    made = _sizes("the student", facts, layers or facts.layers)
+    if made is None or spec.from_ != "layers" or facts.layers is None:
+        return made
+    try:
+        taken = (
+            spec.layers
+            if isinstance(spec.layers, tuple)
+            else choose_layers(facts.layers, wanted=made.layers, layer_map=spec.layer_map)
+        )
+    except ModelError:
+        return made  # found elsewhere
+    kinds = attention_kinds(made.config, facts.layers)
+    kept = [kind for number in taken for kind in kinds[number - 1 : number]]
+    return replace(made, config={**made.config, "layer_types": kept})
 
 
 def _check_pairs(
@@ -97,42 +109,29 @@ def _check_pairs(
         findings.error(
             (*key, "layer_map"),
             str(error),
-            f"The student has {mine.layers} layers, {theirs.name} has {theirs.layers}.",
+            f"Layers of the student: {mine.layers}; of {theirs.name}: {theirs.layers}.",
         )
         return
+    for side, numbers in ((mine, {pair[0] for pair in pairs}), (theirs, {p[1] for p in pairs})):
+        wanted = numbers if term.term == "attention-mse" else ()
+        refusal = why_not_read(side.config, layers=side.layers, scores=wanted, name=side.name)
+        if refusal is not None:
+            findings.error((*key, "term"), refusal.reason, refusal.remedy)
+            return
     if not pairs:
         return
-    top = max(teacher for _, teacher in pairs)
-    if top < theirs.layers:
-        above = f"{top + 1} to {theirs.layers}" if top + 1 < theirs.layers else str(theirs.layers)
+    above = layers_above(max(teacher for _, teacher in pairs), theirs.layers)
+    if above is not None:
         findings.warn(
             (*key, "layer_map"),
-            f"layers {above} of {theirs.name} are above the map: nothing follows them.",
+            f"nothing follows {above} of {theirs.name}, above the map.",
             "Write `layer_map: uniform` to end at its last layer, if that is not meant.",
-        )
-    local = sorted({teacher for _, teacher in pairs} & theirs.local)
-    if local and term.term == "attention-mse":
-        findings.error(
-            (*key, "layer_map"),
-            f"layer {local[0]} of {theirs.name} looks at its neighbours only: it has no attention "
-            "scores over the whole text.",
-            "Pair layers that see all of it, or use attention-relations.",
         )
 
 
 def _check_shapes(
     key: Key, term: TermSpec, mine: _Sizes, theirs: _Sizes, findings: Findings
 ) -> None:
-    if term.term == "attention-mse":
-        for side in (mine, theirs):
-            if side.model_type == "deberta-v2":
-                findings.error(
-                    (*key, "term"),
-                    f"the attention scores of {side.name} (deberta-v2) are more than query times "
-                    "key and cannot be compared.",
-                    "Use attention-relations or hidden-mse.",
-                )
-                return
     if None in (mine.width, theirs.width, mine.heads, theirs.heads):
         return
     if term.term == "attention-mse" and mine.heads != theirs.heads and not term.average_heads:
