@@ -266,6 +266,14 @@ def test_a_published_encoder_is_known_to_need_training_and_to_have_so_many_layer
     assert "12" in said
 
 
+def test_misspelt_shorthand_gets_suggestions() -> None:
+    recipe = {**_recipe({"datset": "xnli-es"}), "teacher": {"model": "x", "wights": "random"}}
+    with pytest.raises(RecipeError) as told:
+        load_recipe(recipe)
+    assert "Did you mean 'dataset'" in str(told.value)
+    assert "Did you mean 'weights'" in str(told.value)
+
+
 def test_an_unknown_data_set_gets_suggestions() -> None:
     with pytest.raises(InputError, match="Did you mean 'tass2019'"):
         dataset_entry("tass2091")

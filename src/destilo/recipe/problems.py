@@ -17,6 +17,13 @@ NOT_YET: Mapping[tuple[str, str], str] = {
 }
 """Named in the design, and refused by name rather than as a misspelling."""
 
+_SHORTHAND = {
+    "DataSpec": ("dataset", "folder"),
+    "TeacherSpec": ("weights",),
+    "StudentSpec": ("weights",),
+}
+"""Keys that names of the catalogue bring, gone before a recipe is validated."""
+
 _WANTED = {
     "int": "a whole number",
     "float": "a number",
@@ -143,7 +150,8 @@ def _keys_beside(loc: Key, schema: type[BaseModel]) -> list[str]:
             continue
         inner = [model for outer in models for model in _models_of(outer, part)]
         models = inner or models  # an index or a free name: still inside the same models
-    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+    keys = [field.alias or name for model in models for name, field in model.model_fields.items()]
+    return [*keys, *(name for model in models for name in _SHORTHAND.get(model.__name__, ()))]
 
 
 def _models_of(model: type[BaseModel], part: str | int) -> Iterator[type[BaseModel]]:
