@@ -97,7 +97,7 @@ def test_deleting_wants_to_know_what_and_whether(
     assert call("delete") == 2
     assert call("delete", "ffff", "--yes") == 2
     assert "No cache in" in capsys.readouterr().err
-    monkeypatch.setattr("typer.confirm", _no)
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
     assert call("delete", "--all") == 1
     with held(folder):
         assert call("delete", "--all", "--yes") == 2
@@ -105,12 +105,6 @@ def test_deleting_wants_to_know_what_and_whether(
     assert folder.exists()
     assert call("delete", "--all", "--yes") == 0
     assert not folder.exists()
-
-
-def _no(*_: object, **__: object) -> bool:
-    import typer
-
-    raise typer.Abort
 
 
 def test_what_lists_caches_loads_no_torch(root: Path) -> None:

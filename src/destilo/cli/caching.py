@@ -222,7 +222,9 @@ def delete(
     if chosen and not yes:
         for one in chosen:
             say(f"{one.id}  {one.teacher}, {one.examples:,} examples, {_size(one.size_bytes)}")
-        typer.confirm(f"Delete {len(chosen)} caches, {size}?", abort=True, err=True)
+        if not typer.confirm(f"Delete {len(chosen)} caches, {size}?", err=True):
+            say("nothing was deleted")
+            raise typer.Exit(1)
     for one in chosen:
         delete_cache(one.folder)
     if as_json:
