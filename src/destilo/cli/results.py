@@ -22,32 +22,83 @@ if TYPE_CHECKING:
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are compared.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FOLDER...]", help="A run, several to compare, or the folder of a sweep."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where a comparison of several runs is written."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where a comparison of several runs is written; with --paper alone, a folder.",
+        ),
     ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper", help="The published figures of Speedy Gonzales: alone, or below a sweep's."
+        ),
+    ] = False,
+    within: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=100.0,
+            metavar="PERCENT",
+            help="Of a sweep: the smallest model that loses at most so much of the score.",
+        ),
+    ] = 3.0,
 ) -> None:
-    """Write the report of a run, or one table over several runs.
+    """Write the report of a run or of a sweep, or one table over several runs.
 
-    It reads a run's files alone: no model is loaded. Seeds of the same recipe
-    become a mean and its spread.
+    It reads files alone: no model is loaded. Seeds of the same recipe become a
+    mean and its spread.
 
     destilo report runs/mine
     destilo report runs/seed-1 runs/seed-2 runs/seed-3 -o comparison.md
+    destilo report sweeps/mine --paper
+    destilo report --paper -o speedy-gonzales
     """
-    from destilo.report import build_report, combine_runs
-    from destilo.runs import reported_io, write_text
+    from destilo.report import build_collection_report, build_paper_report, build_report
+    from destilo.runs import reported_io
 
-    for folder in runs:
+    folders = runs or []
+    if not folders:
+        if not paper or output is None:
+            raise InputError(
+                "Name a run, a sweep's folder, or several runs; or write --paper -o FOLDER for "
+                "the published figures."
+            )
+        with reported_io(output):
+            say(f"wrote {build_paper_report(output, within=within).report}")
+        return
+    if len(folders) == 1 and (folders[0] / "results.json").exists():
+        with reported_io(folders[0]):
+            made = build_collection_report(folders[0], paper=paper, within=within)
+        say(f"wrote {made.report}")
+        return
+    if paper:
+        raise InputError(
+            "--paper puts published figures below those of a sweep: name one folder that holds "
+            "results.json, or none."
+        )
+    for folder in folders:
         if not (folder / "manifest.json").exists():
             raise InputError(f"{folder} is not a run: it holds no manifest.json.")
-    if len(runs) == 1 and output is None:
-        with reported_io(runs[0]):
-            files = build_report(runs[0])
-        say(f"wrote {files.report}")
+    if len(folders) == 1 and output is None:
+        with reported_io(folders[0]):
+            say(f"wrote {build_report(folders[0]).report}")
         return
+    _compare(folders, output)
+
+
+def _compare(runs: Sequence[Path], output: Path | None) -> None:
+    """Print or write one table over several runs."""
+    from destilo.report import combine_runs
+    from destilo.runs import reported_io, write_text
+
     text = combine_runs(runs)
     if output is None:
         sys.stdout.write(text)

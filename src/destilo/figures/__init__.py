@@ -2,6 +2,7 @@
 
 from destilo.figures.drawing import MODEL_COLOURS
 from destilo.figures.quality_speed import QualityPoint, plot_quality_speed
+from destilo.figures.score_speed import ScorePoint, plot_score_speed
 from destilo.figures.training_curve import (
     Series,
     TrainingCurves,
@@ -12,9 +13,11 @@ from destilo.figures.training_curve import (
 __all__ = [
     "MODEL_COLOURS",
     "QualityPoint",
+    "ScorePoint",
     "Series",
     "TrainingCurves",
     "plot_quality_speed",
+    "plot_score_speed",
     "plot_training",
     "read_training_log",
 ]
