@@ -280,6 +280,27 @@ def _findings(recipe: dict[str, Any]) -> list[str]:
         ({"objective": [{"term": "attention-relations", "relation_heads": 5}]}, "divisor of 32"),
         ({"student": {"from": "layers", "layers": 1, "init": "svd"}}, "from: config"),
         (
+            {
+                "student": {
+                    "from": "config",
+                    "config": {**NARROW, "model_type": "electra"},
+                    "init": "svd",
+                }
+            },
+            "is electra and the teacher bert.*model_type: bert",
+        ),
+        (
+            {
+                "student": {
+                    "from": "config",
+                    "config": NARROW,
+                    "init": "slice",
+                    "layer_map": "every:3",
+                }
+            },
+            "student.init: .*reaches layer 3.*init: random",
+        ),
+        (
             {"objective": [{"term": "hidden-mse", "layer_map": [[1, 1]]}]},
             "nothing follows layer 2 of the teacher",
         ),

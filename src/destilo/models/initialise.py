@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from destilo.models.layers import architecture_of
+from destilo.models.student import state_of_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def initialise_from(
     """Fill a student in place with what its teacher has and its shape can hold.
 
     Args:
-        student: With random weights; its vocabulary is the teacher's.
+        student: With random weights; of the teacher's architecture and vocabulary.
         teacher: Where the tensors come from; not changed.
         method: ``svd`` or ``slice``.
         layers: The teacher layer, from 1, for each layer of the student.
@@ -61,14 +61,13 @@ def initialise_from(
     Returns:
         Where each of the student's tensors came from.
     """
-    theirs = teacher.state_dict()
-    names = _names(student, teacher, layers)
+    theirs = state_of_layers(teacher, layers)
     tables = _tables(student) if method == "svd" else {}
-    basis, kept = _basis(student, theirs, names, tables) if tables else (None, None)
+    basis, kept = _basis(student, theirs, tables) if tables else (None, None)
     origins: dict[str, str] = {}
     with torch.no_grad():
         for name, tensor in student.state_dict().items():
-            source = theirs.get(names[name]) if name in names else None
+            source = theirs.get(name)
             value: Tensor | None = None
             if source is None or source.ndim != tensor.ndim:
                 origin = "random"
@@ -88,24 +87,6 @@ def initialise_from(
     return InitReport(origins, kept)
 
 
-def _names(
-    student: PreTrainedModel, teacher: PreTrainedModel, layers: Sequence[int]
-) -> dict[str, str]:
-    """For each of the student's tensors its counterpart's name, in models of one architecture."""
-    if student.config.model_type != teacher.config.model_type:
-        return {}
-    architecture = architecture_of(student.config.model_type)
-    prefix = f"{student.base_model_prefix}.{architecture.layers}."
-    names = {}
-    for name in student.state_dict():
-        if architecture.layers is None or not name.startswith(prefix):
-            names[name] = name
-            continue
-        number, _, rest = name.removeprefix(prefix).partition(".")
-        names[name] = f"{prefix}{layers[int(number)] - 1}.{rest}"
-    return names
-
-
 def _tables(student: PreTrainedModel) -> dict[str, torch.nn.Embedding]:
     """The embedding tables that are added up, by tensor name."""
     words = student.get_input_embeddings()
@@ -120,13 +101,12 @@ def _tables(student: PreTrainedModel) -> dict[str, torch.nn.Embedding]:
 def _basis(
     student: PreTrainedModel,
     theirs: Mapping[str, Tensor],
-    names: Mapping[str, str],
     tables: Mapping[str, torch.nn.Embedding],
 ) -> tuple[Tensor | None, float | None]:
     """The directions [teacher's width, student's width] that carry most of the word table."""
     words = student.get_input_embeddings()
     name = next(key for key, module in tables.items() if module is words)
-    source = theirs.get(names.get(name, ""))
+    source = theirs.get(name)
     width = tables[name].embedding_dim
     if source is None or source.shape[1] <= width:
         return None, None

@@ -45,14 +45,26 @@ def cut_layers(
     if dropout is not None:
         set_dropout(config, dropout)
     student: PreTrainedModel = type(model)._from_config(config)
-    state = model.state_dict()
-    if architecture.layers is not None:
-        prefix = f"{model.base_model_prefix}.{architecture.layers}."
-        state = _renumber(state, prefix, kept)
-        if architecture.entry_norm is not None:
-            _fold_norm(state, f"{prefix}0.", *architecture.entry_norm)
-    student.load_state_dict(state, strict=True)
+    student.load_state_dict(state_of_layers(model, kept), strict=True)
     return student
+
+
+def state_of_layers(model: PreTrainedModel, numbers: Sequence[int]) -> dict[str, Any]:
+    """A model's tensors under the names that they have in a model of some of its layers.
+
+    Args:
+        model: Is not changed.
+        numbers: Layers to keep, from 1, ascending.
+    """
+    architecture = architecture_of(model.config.model_type)
+    state: dict[str, Any] = model.state_dict()
+    if architecture.layers is None:
+        return state
+    prefix = f"{model.base_model_prefix}.{architecture.layers}."
+    state = _renumber(state, prefix, numbers)
+    if architecture.entry_norm is not None:
+        _fold_norm(state, f"{prefix}0.", *architecture.entry_norm)
+    return state
 
 
 def _renumber(state: Mapping[str, Any], prefix: str, kept: Sequence[int]) -> dict[str, Any]:

@@ -199,6 +199,12 @@ def _from_config(
 
 def _initialise(spec: StudentSpec, made: LoadedModel, teacher: LoadedModel) -> InitReport:
     source = teacher.model
+    kinds = made.model.config.model_type, source.config.model_type
+    if kinds[0] != kinds[1]:
+        raise ModelError(
+            f"student.init is '{spec.init}', but the student is {kinds[0]} and the teacher "
+            f"{kinds[1]}: none of its tensors has a place. Use its model_type, or init: random."
+        )
     if _vocabulary(made.tokenizer) != _vocabulary(teacher.tokenizer):
         source = copy.deepcopy(source)
         transfer_embeddings(source, old=teacher.tokenizer, new=made.tokenizer)

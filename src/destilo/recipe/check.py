@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from destilo.errors import RecipeError, suggest
-from destilo.layer_map import LAYER_MAPS
+from destilo.errors import ModelError, RecipeError, suggest
+from destilo.layer_map import LAYER_MAPS, choose_layers
 from destilo.recipe.catalogue import TASKS
 from destilo.recipe.check_data import check_data
 from destilo.recipe.check_layers import check_layer_terms
@@ -30,7 +30,7 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
     teachers, student = check_models(recipe, findings)
     _check_layers(recipe, student, findings)
     check_layer_terms(recipe, teachers, student, findings)
-    _check_init(recipe, teachers, findings)
+    _check_init(recipe, teachers, student, findings)
     check_tokenizers(recipe, teachers, student, findings)
     _check_lengths(recipe, [*teachers, student], findings)
     _check_evaluation(recipe, findings)
@@ -146,7 +146,9 @@ def _check_origin_of_layers(recipe: Recipe, findings: Findings) -> None:
         )
 
 
-def _check_init(recipe: Recipe, teachers: list[ModelFacts], findings: Findings) -> None:
+def _check_init(
+    recipe: Recipe, teachers: list[ModelFacts], facts: ModelFacts, findings: Findings
+) -> None:
     student = recipe.student
     if student.init == "random":
         return
@@ -161,6 +163,37 @@ def _check_init(recipe: Recipe, teachers: list[ModelFacts], findings: Findings) 
             ("student", "init"),
             f"`{student.init}` begins with the teacher's tensors, and there is no teacher.",
             "Add `teacher:`, or write `init: random`.",
+        )
+    else:
+        _check_init_fits(recipe, teachers[0], facts, findings)
+
+
+def _check_init_fits(
+    recipe: Recipe, teacher: ModelFacts, facts: ModelFacts, findings: Findings
+) -> None:
+    """Check that the teacher has tensors that a student of this shape can begin with."""
+    if teacher.config is None or facts.config is None:
+        return
+    kinds = facts.config.get("model_type"), teacher.config.get("model_type")
+    if kinds[0] != kinds[1]:
+        findings.error(
+            ("student", "init"),
+            f"`{recipe.student.init}` begins with the teacher's tensors, but the student "
+            f"is {kinds[0]} and the teacher {kinds[1]}.",
+            f"Write `student.config.model_type: {kinds[1]}`, or `init: random`.",
+        )
+        return
+    given = recipe.student.layers
+    wanted = given if isinstance(given, int) else facts.layers
+    if wanted is None or teacher.layers is None:
+        return
+    try:
+        choose_layers(teacher.layers, wanted=wanted, layer_map=recipe.student.layer_map)
+    except ModelError as error:
+        findings.error(
+            ("student", "init"),
+            f"`{recipe.student.init}` begins with layers of the teacher. {error}",
+            "`init: random` needs none.",
         )
 
 
