@@ -36,5 +36,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet -e ".[train,data,tracking,dev]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e ".[train,data,tracking,sweep,ray,dev]" -c constraints.txt
 	@touch $@

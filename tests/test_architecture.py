@@ -20,6 +20,7 @@ LEVELS = (
     ("training", "evaluation", "predict", "counting", "timing", "profiling"),
     ("figures", "report"),  # of one run, from its files alone
     ("pipeline",),
+    ("sweep",),
     ("terminal", "cli"),
     ("__init__", "__main__"),  # the public names, and `python -m destilo`
 )

@@ -26,6 +26,7 @@ from destilo.cli.predicting import predict
 from destilo.cli.recipes import check, copy
 from destilo.cli.results import report
 from destilo.cli.running import evaluate, profile, run, train
+from destilo.cli.sweeping import sweep
 from destilo.errors import DestiloError
 from destilo.terminal import error_console, output_console
 
@@ -51,6 +52,7 @@ for _name, _command in (
     ("train", train),
     ("evaluate", evaluate),
     ("profile", profile),
+    ("sweep", sweep),
     ("report", report),
     ("list", list_things),
     ("copy", copy),

@@ -61,7 +61,7 @@ class InProcess:
 
     storage: Storage
     progress: Progress | None = None
-    begun: Callable[[Task], None] = lambda task: None
+    begun: Callable[[Task], None] | None = None
     _tasks: deque[Task] = field(default_factory=deque)
 
     def capacity(self) -> int:
@@ -72,7 +72,8 @@ class InProcess:
 
     def next(self) -> Outcome:
         task = self._tasks.popleft()
-        self.begun(task)
+        if self.begun is not None:
+            self.begun(task)
         return perform(task, self.storage, self.progress)
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class Processes:
     """Several processes of this machine, one task each at a time."""
 
     def __init__(
-        self, storage: Storage, workers: int, *, begun: Callable[[Task], None] = lambda task: None
+        self, storage: Storage, workers: int, *, begun: Callable[[Task], None] | None = None
     ) -> None:
         self._storage, self._workers, self._begun = storage, workers, begun
         self._pool = self._start()
@@ -97,7 +98,8 @@ class Processes:
         return self._workers
 
     def submit(self, task: Task) -> None:
-        self._begun(task)
+        if self._begun is not None:
+            self._begun(task)
         self._submit(task, 1)
 
     def _submit(self, task: Task, attempt: int) -> None:

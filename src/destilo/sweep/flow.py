@@ -9,12 +9,12 @@ top to bottom while many flows go on at a time. It starts nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from destilo.errors import DestiloError
-from destilo.records import TrialResult
+from destilo.records import Role, TrialResult
 from destilo.sweep.cost import Costs
 from destilo.sweep.schema import Grid
 from destilo.sweep.search import Search
@@ -31,11 +31,11 @@ class Selection:
 
     Attributes:
         teachers: By data set, the candidate that students follow.
-        trials: Digests of the trials whose model is the best of its kind.
+        trials: Role and digest of the trials whose model is the best of its kind.
     """
 
     teachers: dict[str, str] = field(default_factory=dict)
-    trials: set[str] = field(default_factory=set)
+    trials: set[tuple[Role, str]] = field(default_factory=set)
 
 
 class Flows:
@@ -66,7 +66,9 @@ class Flows:
     def needs_teacher(self, student: str) -> bool:
         """Whether a student cannot be made without the selected teacher."""
         section = self._spec.students[student].section
-        tokenizer = section.get("tokenizer", None if section.get("from") == "checkpoint" else "teacher")
+        tokenizer = section.get(
+            "tokenizer", None if section.get("from") == "checkpoint" else "teacher"
+        )
         return (
             section.get("from") == "layers"
             or tokenizer == "teacher"
@@ -78,7 +80,9 @@ class Flows:
         tried: list[tuple[str, Trial]] = [
             (name, Trial("finetune", dataset, name, "teacher", settings, seed))
             for name, candidate in spec.teachers.items()
-            for settings in points(candidate.grid if candidate.grid is not None else spec.finetune.grid)
+            for settings in points(
+                candidate.grid if candidate.grid is not None else spec.finetune.grid
+            )
         ]
         outcomes = yield [self.task("train", trial) for _, trial in tried]
         best: dict[str, Outcome] = {}
@@ -87,14 +91,14 @@ class Flows:
             chosen = self._best(mine)
             if chosen is not None:
                 best[name] = chosen
-                self._selection.trials.add(chosen.result.trial)
+                self._selection.trials.add(("teacher", chosen.result.trial))
         selected = self._best(best.values())
         if selected is None:
             return []
         teacher, trial = selected.result.model, selected.result.trial
         self._selection.teachers[dataset] = teacher
-        measured = [self._measure(one) for one in best.values()]
-        yield [*measured, *self._cache_tasks(dataset, teacher, trial)]
+        yield [self._measure(one) for one in best.values()]  # makes weights that are gone again
+        yield self._cache_tasks(dataset, teacher, trial)
         flows: list[Flow] = []
         for student in spec.students:
             flows.append(self._student("distil", dataset, student, teacher, trial))
@@ -131,7 +135,7 @@ class Flows:
         chosen = tuple(best.result.settings.items())
         repeated = yield [self.task("train", trial(chosen, seed)) for seed in others]
         kept = [best, *(one for one in repeated if one.result.state == "finished")]
-        self._selection.trials.update(one.result.trial for one in kept)
+        self._selection.trials.update(("student", one.result.trial) for one in kept)
         yield [self._measure(one) for one in kept]
         return []
 
@@ -140,7 +144,7 @@ class Flows:
         return self._spec.distil.grid if own is None else own
 
     def _searched(
-        self, trial: "TrialMaker", dataset: str
+        self, trial: Callable[[Settings, int], Trial], dataset: str
     ) -> Generator[list[Task], list[Outcome], list[Outcome]]:
         spec = self._spec.distil.search
         assert spec is not None
@@ -180,7 +184,14 @@ class Flows:
             seen.add("layers" if section.get("from") == "layers" else cuts)
             grid = {} if spec.distil.search else self._grid_of(student)
             made = Trial(
-                "distil", dataset, student, "student", points(grid)[0], spec.seeds[0], teacher, trial
+                "distil",
+                dataset,
+                student,
+                "student",
+                points(grid)[0],
+                spec.seeds[0],
+                teacher,
+                trial,
             )
             tasks.append(self.task("cache", made))
         return tasks
@@ -222,7 +233,7 @@ class Flows:
         task = outcome.task
         return Task(
             "measure",
-            task.result,
+            outcome.result,
             task.recipe,
             measured_by=task.measured_by,
             label=f"{task.label} (measure)",
@@ -247,20 +258,8 @@ class Flows:
         return None if best is None else best[1]
 
 
-class TrialMaker:
-    """Makes a trial of settings and a seed (a type for readers; any function will do)."""
-
-    def __call__(self, settings: Settings, seed: int) -> Trial:
-        raise NotImplementedError
-
-
 def _label(trial: Trial) -> str:
     settings = ", ".join(f"{axis.rpartition('.')[2]} {value}" for axis, value in trial.settings)
     how = f" <- {trial.teacher}" if trial.stage == "distil" else ""
     seed = f"seed {trial.seed}"
     return f"{trial.dataset}: {trial.model}{how} ({', '.join(filter(None, [settings, seed]))})"
-
-
-def planned(flows: Sequence[Flow]) -> list[Task]:
-    """The first tasks of flows, for those who only look."""
-    return [task for flow in flows for task in next(flow)]

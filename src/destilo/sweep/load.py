@@ -83,7 +83,10 @@ def _check_axes(spec: SweepSpec, places: Places) -> None:
     axes: list[tuple[Key, Sequence[str]]] = [
         (("finetune", "grid"), list(spec.finetune.grid)),
         (("distil", "grid"), list(spec.distil.grid)),
-        (("distil", "search", "space"), list(spec.distil.search.space if spec.distil.search else ())),
+        (
+            ("distil", "search", "space"),
+            list(spec.distil.search.space if spec.distil.search else ()),
+        ),
     ]
     for kind, candidates in (("teachers", spec.teachers), ("students", spec.students)):
         axes += [((kind, name, "grid"), list(one.grid or ())) for name, one in candidates.items()]
@@ -94,7 +97,11 @@ def _check_axes(spec: SweepSpec, places: Places) -> None:
             if name not in known and "." not in name:
                 message = suggest(name, known, kind="axis")
                 problems.append(
-                    at_place(places, (*key, name), f"{message} Or a recipe key such as `student.dropout`.")
+                    at_place(
+                        places,
+                        (*key, name),
+                        f"{message} Or a recipe key such as `student.dropout`.",
+                    )
                 )
             elif name in ("seed", "training.seed"):
                 problems.append(

@@ -40,17 +40,20 @@ class OnRay:
         storage: Storage,
         *,
         address: str | None = None,
-        resources: Resources = Resources(),
-        begun: Callable[[Task], None] = lambda task: None,
+        resources: Resources | None = None,
+        begun: Callable[[Task], None] | None = None,
     ) -> None:
         self._ray = _import_ray()
-        self._storage, self._resources, self._begun = storage, resources, begun
+        self._resources = resources = resources or Resources()
+        self._storage, self._begun = storage, begun
         self._running: dict[Any, Task] = {}
         self._own = not self._ray.is_initialized()
         if self._own:
             try:
                 self._ray.init(
-                    address=address, log_to_driver=False, include_dashboard=False,
+                    address=address,
+                    log_to_driver=False,
+                    include_dashboard=False,
                     logging_level="ERROR",
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
@@ -74,7 +77,8 @@ class OnRay:
         return max(1, int(min(rooms) * 1.5))
 
     def submit(self, task: Task) -> None:
-        self._begun(task)
+        if self._begun is not None:
+            self._begun(task)
         self._running[self._perform.remote(task, self._storage)] = task
 
     def next(self) -> Outcome:

@@ -177,9 +177,7 @@ class SweepSpec(Spec):
     name: Text | None = None
     description: Text | None = None
     base: dict[str, Any] = Field(default_factory=dict)
-    datasets: Annotated[
-        dict[Name, dict[str, Any]], _by_name("dataset"), Field(min_length=1)
-    ]
+    datasets: Annotated[dict[Name, dict[str, Any]], _by_name("dataset"), Field(min_length=1)]
     teachers: Annotated[dict[Name, Candidate], _by_name("model"), Field(min_length=1)]
     students: Annotated[
         dict[Name, Candidate], _by_name("model", **{"from": "checkpoint"}), Field(min_length=1)

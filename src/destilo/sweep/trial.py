@@ -146,7 +146,7 @@ class Recipes:
             terms = [term.model_dump(mode="json", by_alias=True) for term in spec.distil.objective]
             draft.value["objective"] = terms
         evaluation = draft.value.setdefault("evaluation", {})
-        evaluation["baseline"] = False
+        evaluation |= {"baseline": False, "teacher": False}
         if stage.select_by == "validation_loss":
             evaluation["select_by"] = stage.select_by
         return draft

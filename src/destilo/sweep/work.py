@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,12 +88,24 @@ def finished(task: Task, storage: Storage) -> Outcome | None:
         return None
     if result.state not in ("finished", "pruned") or result.trial != task.result.trial:
         return None
-    if task.verb == "measure" and content.get("measured_by") != task.measured_by:
-        return None
-    planned = task.result
-    same = {"stage", "dataset", "model", "role", "teacher", "settings", "seed"}
-    result = result.model_copy(update={name: getattr(planned, name) for name in same})
-    return Outcome(task, result, history)
+    if task.verb == "measure":
+        there = not storage.is_shared or (storage.folder(task.folder) / "student").is_dir()
+        if content.get("measured_by") != task.measured_by or not there:
+            return None
+    return seen_as(task, Outcome(task, result, history))
+
+
+_IDENTITY = ("stage", "dataset", "model", "role", "teacher", "settings", "seed", "select_by")
+
+
+def seen_as(task: Task, outcome: Outcome) -> Outcome:
+    """The outcome as that of another task with the same recipe, under the other's names.
+
+    A model may be tried as a teacher and as a student: it is trained once.
+    """
+    planned = {name: getattr(task.result, name) for name in _IDENTITY}
+    result = outcome.result.model_copy(update=planned)
+    return Outcome(task, result, outcome.history, outcome.seconds)
 
 
 def perform(task: Task, storage: Storage, progress: Progress | None = None) -> Outcome:
@@ -211,9 +224,10 @@ def forget_weights(trial: str, storage: Storage) -> None:
     """Free the disk of a trial that was not selected; its figures stay."""
     if not storage.is_shared:
         return
-    import shutil
-
     path = storage.folder(f"trials/{trial}")
+    content = storage.read_result(f"trials/{trial}")
+    if isinstance(content, dict) and content.get("measured_by") is not None:
+        write_json(path / RESULT, content | {"measured_by": None})
     if (path / "student").is_dir():
         Run(path).forget("student", why="its weights were not kept")
         shutil.rmtree(path / "student")
