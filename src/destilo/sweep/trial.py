@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from destilo import __version__
+from destilo.catalogue.datasets import dataset_entry
 from destilo.recipe.catalogue import TASKS
 from destilo.recipe.load import Draft, merge_drafts, recipe_of
 from destilo.recipe.places import Key, Place
@@ -104,23 +105,24 @@ class Recipes:
         """The validation metric that trials of a data set are compared by."""
         if select_by == "validation_loss":
             return select_by
-        section = self.sweep.spec.base | self.sweep.spec.datasets[dataset]
-        chosen = (section.get("evaluation") or {}).get("select_by")
-        return str(chosen or TASKS[self.task(dataset)].metrics[0])
+        return _main_metric(self._of_dataset(dataset).value)
 
-    def task(self, dataset: str) -> str:
-        """The task of a data set."""
-        name = next(iter(self.sweep.spec.teachers))
-        trial = Trial("finetune", dataset, name, "teacher", (), self.sweep.spec.seeds[0])
-        return self.recipe(trial).task
+    def _of_dataset(self, dataset: str) -> Draft:
+        """What all recipes of a data set share."""
+        spec = self.sweep.spec
+        draft = self._section(spec.base, ("base",), ())
+        section = dict(spec.datasets[dataset])
+        if "dataset" in section:  # the name of one in the catalogue
+            section["data"] = {"dataset": section.pop("dataset"), **section.get("data", {})}
+        merge_drafts(draft, self._section(section, ("datasets", dataset), ()))
+        for key_of_one_run in ("teacher", "student", "objective", "stages"):
+            draft.value.pop(key_of_one_run, None)
+        return draft
 
     def _compose(self, trial: Trial) -> Draft:
         spec = self.sweep.spec
-        draft = self._section(spec.base, ("base",), ())
-        dataset = dict(spec.datasets[trial.dataset])
-        if "dataset" in dataset:  # the name of one in the catalogue
-            dataset["data"] = {"dataset": dataset.pop("dataset"), **dataset.get("data", {})}
-        merge_drafts(draft, self._section(dataset, ("datasets", trial.dataset), ()))
+        draft = self._of_dataset(trial.dataset)
+        metric = _main_metric(draft.value)
         distils_or_compares = trial.role == "student"
         stage = spec.distil if distils_or_compares else spec.finetune
         stage_key: Key = ("distil", "training") if distils_or_compares else ("finetune", "training")
@@ -132,8 +134,6 @@ class Recipes:
         ):
             values = overrides.model_dump(exclude_none=True)
             merge_drafts(draft, self._section(values, key, ("training",)))
-        for key_of_one_run in ("teacher", "student", "objective", "stages"):
-            draft.value.pop(key_of_one_run, None)
         student = (
             self._student(trial, candidate)
             if trial.role == "student"
@@ -147,8 +147,8 @@ class Recipes:
             draft.value["objective"] = terms
         evaluation = draft.value.setdefault("evaluation", {})
         evaluation |= {"baseline": False, "teacher": False}
-        if stage.select_by == "validation_loss":
-            evaluation["select_by"] = stage.select_by
+        by_loss = stage.select_by == "validation_loss"
+        evaluation["select_by"] = stage.select_by if by_loss else metric
         return draft
 
     def _student(self, trial: Trial, candidate: CandidateSpec) -> dict[str, Any]:
@@ -216,6 +216,19 @@ def _as_student(teacher: Mapping[str, Any]) -> dict[str, Any]:
         return {"from": "config", **{key: teacher[key] for key in ("config", "tokenizer")}}
     section = {"from": "checkpoint", **teacher}
     return {key: value for key, value in section.items() if key not in ("weight", "cache")}
+
+
+def _main_metric(value: Mapping[str, Any]) -> str:
+    """What a recipe's models are compared by: its own choice, its data set's, or its task's."""
+    data, evaluation = value.get("data") or {}, value.get("evaluation") or {}
+    if evaluation.get("select_by") is not None:
+        return str(evaluation["select_by"])
+    if data.get("dataset") is not None:
+        return dataset_entry(str(data["dataset"])).metric
+    task = str(value.get("task"))
+    if task == "token-classification" and (data.get("train") or {}).get("scheme") == "raw":
+        return "accuracy"  # tags that mark no spans
+    return TASKS[task].metrics[0] if task in TASKS else "validation_loss"
 
 
 def points(grid: Grid) -> list[Settings]:
