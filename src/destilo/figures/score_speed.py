@@ -111,8 +111,10 @@ def _draw_front(axes: Axes, points: Sequence[ScorePoint]) -> None:
 
 def _draw_marks(axes: Axes, points: Sequence[ScorePoint]) -> None:
     groups = list(dict.fromkeys(point.group for point in points))
-    for number, group in enumerate(groups):
-        own = [point for point in points if point.group == group]
+    series = dict.fromkeys((point.published, point.group) for point in points)
+    for published, group in sorted(series, key=lambda one: (one[0], groups.index(one[1]))):
+        own = [one for one in points if (one.published, one.group) == (published, group)]
+        number = groups.index(group)
         colour, mark = _COLOURS[number % 4], _MARKS[number % 4]
         axes.errorbar(
             [point.speedup for point in own],
@@ -129,11 +131,11 @@ def _draw_marks(axes: Axes, points: Sequence[ScorePoint]) -> None:
             [100 * point.score for point in own],
             s=42,
             marker=mark,
-            facecolor="white" if own[0].published else colour,
+            facecolor="white" if published else colour,
             edgecolor=colour,
             linewidth=1.4,
             zorder=3,
-            label=group,
+            label=f"{group}, published" if published else group,
         )
     axes.legend(loc="lower left", fontsize=9)
     axes.grid(visible=True, which="major", color=GRID)

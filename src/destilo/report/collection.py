@@ -159,12 +159,11 @@ def _draw(board: Board, output: Path) -> list[tuple[_Axis, Path]]:
             found = _points(board, axis, published_ones=elsewhere)
             front = set(pareto_front(point for _, point, _ in found))
             for entry, point, score in found:
-                group = STAGES[entry.stage, entry.role]
                 both = elsewhere and any(not one.source for one in board.entries)
                 marks.append(
                     ScorePoint(
-                        label=entry.title,
-                        group=f"{group}, published" if both else group,
+                        label=entry.title.removesuffix(" (published)"),
+                        group=STAGES[entry.stage, entry.role],
                         speedup=point.speedup,
                         score=point.score,
                         half_width=_half_width(score),
