@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import destilo
-from destilo.errors import InputError, RecipeError
+from destilo.errors import InputError, ModelError, RecipeError
 from destilo.models.outputs import Wanted
 from destilo.models.student import model_from_config
 from destilo.pipeline.following import require_units
@@ -230,6 +230,48 @@ def test_attention_between_the_one_unit_of_a_text_is_refused() -> None:
     require_units(tags, AlignmentMode.WORD, attention)
     with pytest.raises(InputError, match="no attention"):
         require_units(classes, AlignmentMode.WORD, attention)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {
+                "student": {"from": "config", "config": {**NARROW, "num_attention_heads": 4}},
+                "objective": [{"term": "attention-mse"}],
+            },
+            "average_heads",
+        ),
+        ({"objective": [{"term": "hidden-mse", "layer_map": [[1, 3]]}]}, "layer 3 of a teacher"),
+        (
+            {
+                "teacher__config": {**tiny.CONFIG, "model_type": "deberta-v2"},
+                "objective": [{"term": "labels"}, {"term": "attention-mse"}],
+            },
+            "more than query times key",
+        ),
+        (
+            {
+                "student": {
+                    "from": "config",
+                    "config": {**NARROW, "model_type": "electra"},
+                    "init": "svd",
+                },
+                "objective": [{"term": "hidden-mse"}],
+            },
+            "is electra and the teacher bert",
+        ),
+    ],
+)
+def test_what_check_cannot_know_is_refused_before_a_teacher_is_trained(
+    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with models of the hub, whose configuration is not here when a recipe is checked."""
+    monkeypatch.setattr("destilo.pipeline.stages.require_valid", lambda _: None)
+    recipe = destilo.load_recipe(short(tmp_path / "data", **changes))
+    with pytest.raises((ModelError, RecipeError), match=message):
+        destilo.run(recipe, output=tmp_path / "run", until="teacher")
+    assert not (tmp_path / "run" / "training" / "teacher").exists()
 
 
 def test_layers_above_the_map_are_named(tmp_path: Path) -> None:

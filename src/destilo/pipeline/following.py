@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from destilo.errors import InputError
 from destilo.layer_map import layers_above
-from destilo.models.capture import Capture
+from destilo.models.capture import Capture, check_wanted
 from destilo.models.folder import LoadedModel
 from destilo.models.layers import layer_count, model_shape
 from destilo.models.outputs import Wanted
@@ -152,6 +152,31 @@ def distillation_objective(
             if recipe.teachers[number].weight > 0:
                 weighted += _layer_terms(recipe, spec, student, teacher, number)
     return Objective(weighted, [spec.weight for spec in recipe.teachers])
+
+
+def require_comparable(
+    experiment: Experiment, student: LoadedModel, teachers: Sequence[LoadedModel]
+) -> None:
+    """Refuse terms on layers that models of these shapes and tokenizers cannot have.
+
+    Raises:
+        InputError: Saying what, as the training itself would.
+    """
+    recipe = experiment.recipe
+    _, places = distinct_tokenizers([student, *teachers])
+    for stage in recipe.lessons:
+        objective = distillation_objective(
+            recipe,
+            stage.objective,
+            student=student.model,
+            teachers=[teacher.model for teacher in teachers],
+        )
+        check_wanted(student.model.config, objective.wanted())
+        for number, teacher in enumerate(teachers):
+            wanted = objective.wanted(number)
+            check_wanted(teacher.model.config, wanted)
+            mode = alignment_mode(recipe, places[number + 1])
+            require_units(experiment.task, mode, wanted)
 
 
 def require_units(task: Task, mode: AlignmentMode, wanted: Wanted) -> None:

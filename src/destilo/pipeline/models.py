@@ -66,6 +66,25 @@ def untrained_student(experiment: Experiment, name: str) -> LoadedModel:
     )
 
 
+def models_before(experiment: Experiment) -> tuple[LoadedModel, list[LoadedModel]]:
+    """Student and teachers before anything is trained: of the shapes that they will have."""
+    recipe = experiment.recipe
+    teachers = [
+        load_teacher(experiment, number)
+        if spec.finetune is None
+        else untrained_teacher(experiment, spec)
+        for number, spec in enumerate(recipe.teachers)
+    ]
+    student = making.untrained_student(
+        recipe.student,
+        task=experiment.task,
+        teacher=teachers[0] if teachers else None,
+        tokenizers=experiment.tokenizers,
+        seed=recipe.training.seed,
+    )
+    return student, teachers
+
+
 def _layers_of(experiment: Experiment, name: str) -> str:
     """Whose layers a model starts from: the baseline's owe the teacher nothing."""
     if name == "baseline" and experiment.recipe.evaluation.baseline_from == "encoder":

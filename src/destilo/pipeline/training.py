@@ -18,6 +18,7 @@ from destilo.pipeline.experiment import Experiment
 from destilo.pipeline.following import (
     distillation_objective,
     encode_examples,
+    require_comparable,
     teacher_sources,
     unfollowed,
 )
@@ -25,6 +26,7 @@ from destilo.pipeline.keys import finetune_settings
 from destilo.pipeline.models import (
     lesson_names,
     load_teachers,
+    models_before,
     positions,
     teacher_name,
     untrained_student,
@@ -62,6 +64,9 @@ class _Lesson:
 
 def train_teachers(experiment: Experiment) -> list[str]:
     """Fine-tune every teacher that the recipe says to, and name their folders."""
+    if any(term.on_layers for term in experiment.recipe.terms):
+        # What `check` cannot know of models of the hub is better known now than hours later.
+        require_comparable(experiment, *models_before(experiment))
     outputs = []
     for number, spec in enumerate(experiment.recipe.teachers):
         settings = finetune_settings(spec, experiment.recipe.training)
