@@ -173,6 +173,19 @@ def test_killed_in_either_stage_it_ends_with_the_same_weights(call: int, tmp_pat
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_killed_between_two_stages_it_goes_on_with_the_second_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    recipe, run = staged(tmp_path / "data"), tmp_path / "run"
+    assert run_recipe(recipe, run, moment="kept", call=1) != 0
+    assert run_recipe(recipe, run) == 0
+    assert run_recipe(recipe, tmp_path / "whole") == 0
+    one, other = weights(tmp_path / "whole"), weights(run)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    left = {path.name for path in (run / "training" / "student-stage-1").iterdir()}
+    assert left == {path.name for path in (tmp_path / "whole/training/student-stage-1").iterdir()}
+
+
 @pytest.mark.slow
 def test_projections_resume_with_the_student(tmp_path: Path) -> None:
     recipe = short(

@@ -13,6 +13,7 @@ MOMENTS = {
     "saving": ("destilo.training.checkpoint", "_hash"),
     "saved": ("destilo.training.loop", "save_checkpoint"),
     "best": ("destilo.training.loop", "save_best"),
+    "kept": ("destilo.pipeline.training", "keep_weights"),
     "model": ("destilo.models.folder", "replace_folder"),
 }
 """Where a process can be killed: after a call of this function."""

@@ -229,6 +229,8 @@ def _learn_before(
             clear_checkpoints(folder / "checkpoints")
         experiment.processes.wait_for_everyone()
         return
+    if experiment.writes:
+        clear_checkpoints(folder / "checkpoints")  # a kill may have come between the two
     experiment.progress.note(f"{lesson.name}: already done, skipped", level="skip")
     made.model.load_state_dict(finished, strict=False)
 
