@@ -412,7 +412,11 @@ def test_check_refuses_or_warns_before_anything_is_loaded(
         ({"term": "hidden-mse", "temperature": 2.0}, "no temperature"),
         ({"term": "hidden-mse", "compare": "probabilities"}, "no compare"),
         ({"term": "hiden-mse"}, "hidden-mse"),
-        ({"term": "hidden-mse", "layer_map": [[1]]}, "layer_map"),
+        ({"term": "hidden-mse", "layer_map": [[1]]}, "layer_map: must hold pairs"),
+        ({"term": "hidden-mse", "layer_map": [1, 2]}, "must hold pairs"),
+        ({"term": "hidden-mse", "layer_map": [[1, 2, 3]]}, "must hold pairs"),
+        ({"term": "hidden-mse", "layer_map": [[0, 0]]}, "whole numbers from 1"),
+        ({"term": "hidden-mse", "layer_map": []}, "layer_map: is an empty list"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(

@@ -31,8 +31,7 @@ def layer_pairs(
     if spec.term == "embedding-mse":
         return ()
     if isinstance(spec.layer_map, tuple):
-        pairs = [(int(pair[0]), int(pair[1])) for pair in spec.layer_map]
-        return pair_layers(pairs, student=student, teacher=teacher)
+        return pair_layers(spec.layer_map, student=student, teacher=teacher)
     if spec.layer_map is not None:
         return pair_layers(spec.layer_map, student=student, teacher=teacher)
     if spec.term == "attention-relations":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -23,13 +23,24 @@ TermName: TypeAlias = Literal[
     "attention-relations",
 ]
 
+
+def _as_pairs(value: Any) -> Any:
+    pairs = [as_tuple(pair) for pair in value]
+    for pair in pairs:
+        if not (
+            isinstance(pair, tuple)
+            and len(pair) == 2
+            and all(type(number) is int and number >= 1 for number in pair)
+        ):
+            raise ValueError(
+                "must hold pairs [student layer, teacher layer], whole numbers from 1, such as "
+                "[[2, 6], [4, 12]]"
+            )
+    return tuple(pairs)
+
+
 LayerPairs: TypeAlias = Annotated[
-    tuple[
-        Annotated[tuple[Count, ...], BeforeValidator(as_tuple), Field(min_length=2, max_length=2)],
-        ...,
-    ],
-    BeforeValidator(as_tuple),
-    Field(min_length=1),
+    tuple[tuple[Count, Count], ...], BeforeValidator(_as_pairs), Field(min_length=1)
 ]
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
