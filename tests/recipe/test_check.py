@@ -104,6 +104,12 @@ def test_a_good_recipe_has_no_findings(minimal: dict[str, Any]) -> None:
         (["evaluation.select_by=macro_f1"], "evaluation.select_by", "squad_em"),
         (["evaluation.splits=[validation, test]"], "evaluation.splits.1", "Unknown split"),
         (["training.max_steps=0"], "training.max_steps", "-1"),
+        (["teacher.finetune.max_steps=0"], "teacher.finetune.max_steps", "-1"),
+        (
+            ["objective=null", "stages=[{objective: [{term: kl}], training: {max_steps: 0}}]"],
+            "stages.0.training.max_steps",
+            "-1",
+        ),
         # data
         (["data.train={format: squad, path: gone.json}"], "data.train.path", "does not exist"),
         (["data.train={format: squad, path: .}"], "data.train.path", "is a folder"),

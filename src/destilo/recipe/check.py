@@ -34,10 +34,7 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
     check_tokenizers(recipe, teachers, student, findings)
     _check_lengths(recipe, [*teachers, student], findings)
     _check_evaluation(recipe, findings)
-    if recipe.training.max_steps == 0:
-        findings.error(
-            ("training", "max_steps"), "0 steps train nothing.", "Write -1 to go by epochs."
-        )
+    _check_steps(recipe, findings)
     return findings.found
 
 
@@ -50,6 +47,22 @@ def require_valid(recipe: Recipe) -> None:
     errors = [str(finding) for finding in check_recipe(recipe) if finding.level == "error"]
     if errors:
         raise RecipeError("\n".join(errors))
+
+
+def _check_steps(recipe: Recipe, findings: Findings) -> None:
+    """Refuse trainings of no steps: the recipe's, a teacher's and those of the stages."""
+    given: list[tuple[Key, int | None]] = [(("training",), recipe.training.max_steps)]
+    for number, teacher in enumerate(recipe.teachers):
+        start: Key = ("teacher", number) if isinstance(recipe.teacher, tuple) else ("teacher",)
+        if teacher.finetune is not None:
+            given.append(((*start, "finetune"), teacher.finetune.max_steps))
+    for number, stage in enumerate(recipe.stages or ()):
+        given.append((("stages", number, "training"), stage.training.max_steps))
+    for key, steps in given:
+        if steps == 0:
+            findings.error(
+                (*key, "max_steps"), "0 steps train nothing.", "Write -1 to go by epochs."
+            )
 
 
 def _check_objective(recipe: Recipe, findings: Findings) -> None:
