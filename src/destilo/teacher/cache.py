@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from destilo.data.batching import pad
 from destilo.errors import ModelError
 from destilo.models.outputs import Outputs
 from destilo.runs import file_digest
 from destilo.tasks.base import Encoding, Example, HeadKind
-from destilo.teacher.alignment import UnitIndex, own_units, pool_to_units
+from destilo.teacher.alignment import UnitIndex, first_pieces, pool_to_units
 from destilo.teacher.store import (
     Shard,
     is_whole,
@@ -108,11 +109,13 @@ class TeacherCache:
             keys: Of the examples.
 
         Returns:
-            Per head: ROW [batch, classes], UNIT [batch, units, classes], SPAN [batch, units].
+            Per head: ROW [batch, classes], UNIT [batch, units, classes], SPAN [batch, units]; and
+            ``attention_mask`` [batch, units], true where a row has a unit.
         """
         rows = [self.row(key) for key in keys]
-        longest = max(len(row.units) for row in rows)
-        result = {}
+        counts = np.array([len(row.units) for row in rows])
+        longest = int(counts.max())
+        result = {"attention_mask": torch.from_numpy(np.arange(longest) < counts[:, None])}
         for name, kind in self.kinds.items():
             shape = rows[0].logits[name].shape[1:]
             values = np.zeros((len(rows), longest, *shape), dtype=np.float32)
@@ -255,48 +258,41 @@ def _compact(units: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
     return units.astype(np.int16 if units.max(initial=0) <= _SMALL else np.int32)
 
 
-def batch_units(
-    encodings: Sequence[Encoding], kinds: Mapping[str, HeadKind]
-) -> list[NDArray[np.int64]]:
-    """The units of each row that have a piece; of a classified row one, the row itself."""
-    if all(kind is HeadKind.ROW for kind in kinds.values()):
-        return [np.zeros(1, dtype=np.int64) for _ in encodings]
-    return [np.unique(one.units[one.units >= 0]) for one in encodings]
-
-
 def unit_logits(
-    outputs: Outputs,
-    encodings: Sequence[Encoding],
-    units: Sequence[NDArray[np.int64]],
-    kinds: Mapping[str, HeadKind],
-) -> dict[str, torch.Tensor]:
+    outputs: Outputs, encodings: Sequence[Encoding], kinds: Mapping[str, HeadKind]
+) -> tuple[list[NDArray[np.int64]], dict[str, torch.Tensor]]:
     """Read a batch's outputs per unit, the units of all rows in one line.
 
     Args:
         outputs: The teacher's, in its own positions.
         encodings: What it read, row by row.
-        units: As ``batch_units`` gives them.
         kinds: The task's heads.
 
     Returns:
-        Per head in float32: ROW [batch, classes], UNIT [units, classes], SPAN [units].
+        The units of each row that have a piece (of a classified row one, the row itself), and per
+        head in float32: ROW [batch, classes], UNIT [units, classes], SPAN [units].
     """
-    index = own_units(encodings).to(outputs.attention_mask.device)
+    if all(kind is HeadKind.ROW for kind in kinds.values()):
+        units = [np.zeros(1, dtype=np.int64) for _ in encodings]
+        return units, {name: outputs.heads[name].float() for name in kinds}
+    pieces = [first_pieces(encoding) for encoding in encodings]
+    units = [mine for mine, _ in pieces]
+    rows = np.repeat(np.arange(len(units)), [len(mine) for mine in units])
+    positions = np.concatenate([where for _, where in pieces])
+    columns = np.concatenate(units)
+    device = outputs.attention_mask.device
+    at = torch.from_numpy(np.stack([rows, positions, columns])).to(device)
     result = {}
     for name, kind in kinds.items():
         logits = outputs.heads[name]
         if kind is HeadKind.UNIT:
-            logits = logits[index.rows, index.positions]
-        elif kind is HeadKind.SPAN:
-            columns = 1 + max(int(one.max(initial=0)) for one in units)
-            by_unit = UnitIndex(index.rows, index.positions, index.spans, columns, index.keep)
-            logits = pool_to_units(logits, by_unit)[index.rows, _in_line(units, logits.device)]
-        result[name] = logits.float()
-    return result
-
-
-def _in_line(units: Sequence[NDArray[np.int64]], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate(units)).to(device)
+            result[name] = logits[at[0], at[1]].float()
+        else:
+            spans = torch.from_numpy(pad([one.units for one in encodings], value=-1)).to(device)
+            index = UnitIndex(at[0], at[1], spans, 1 + int(columns.max(initial=0)), spans >= 0)
+            pooled = pool_to_units(logits, index)
+            result[name] = pooled[at[0], at[2]].float()
+    return units, result
 
 
 def teacher_encoding(row: CachedRow) -> Encoding:
@@ -305,13 +301,14 @@ def teacher_encoding(row: CachedRow) -> Encoding:
     return Encoding(input_ids=np.zeros(len(units), dtype=np.int64), units=units)
 
 
-def missing(cache: TeacherCache, examples: Sequence[Example], *, encoding: int) -> list[int]:
-    """Examples that the cache does not hold, each content once; long ones first."""
-    seen: set[bytes] = set()
-    wanted = []
-    for number, example in enumerate(examples):
+def missing(
+    cache: TeacherCache, examples: Sequence[Example], *, encoding: int
+) -> dict[bytes, Example]:
+    """Examples that the cache does not hold, by key, each content once; long ones first."""
+    wanted: dict[bytes, Example] = {}
+    for example in examples:
         key = example_key(example.encodings[encoding])
-        if key not in cache and key not in seen:
-            seen.add(key)
-            wanted.append(number)
-    return sorted(wanted, key=lambda number: -len(examples[number].encodings[encoding]))
+        if key not in cache:
+            wanted.setdefault(key, example)
+    long_first = sorted(wanted.items(), key=lambda item: -len(item[1].encodings[encoding]))
+    return dict(long_first)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from destilo.tasks.base import Example, HeadKind
 from destilo.teacher.cache import (
     CacheWriter,
     TeacherCache,
-    batch_units,
-    example_key,
     missing,
     open_cache,
     unit_logits,
@@ -118,8 +117,7 @@ def _add_missing(
     try:
         with torch.inference_mode():
             before: _Computed | None = None
-            for start in range(0, len(wanted), batch_size):
-                batch = [examples[number] for number in wanted[start : start + batch_size]]
+            for batch in _batches(wanted, batch_size):
                 after = _compute(batch, teacher, cache.kinds)
                 if before is not None:  # kept while a device is at work on the next one
                     progress.advance(before.add_to(writer))
@@ -131,17 +129,22 @@ def _add_missing(
         progress.end()
 
 
+def _batches(wanted: Mapping[bytes, Example], size: int) -> Iterator[dict[bytes, Example]]:
+    items = iter(wanted.items())
+    while batch := dict(islice(items, size)):
+        yield batch
+
+
 def _compute(
-    batch: Sequence[Example], teacher: LiveTeacher, kinds: Mapping[str, HeadKind]
+    batch: Mapping[bytes, Example], teacher: LiveTeacher, kinds: Mapping[str, HeadKind]
 ) -> _Computed:
     device = next(teacher.model.parameters()).device
-    outputs = teacher.outputs(teacher.inputs(batch, device))
-    theirs = teacher.encodings(batch)
-    units = batch_units(theirs, kinds)
-    values = unit_logits(outputs, theirs, units, kinds)
+    examples = list(batch.values())
+    outputs = teacher.outputs(teacher.inputs(examples, device))
+    units, values = unit_logits(outputs, teacher.encodings(examples), kinds)
     logits = {name: value.to("cpu", non_blocking=True) for name, value in values.items()}
     arrived = None
     if device.type == "cuda":
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch gives no types here
         arrived.record()
-    return _Computed([example_key(one) for one in theirs], units, logits, arrived)
+    return _Computed(list(batch), units, logits, arrived)

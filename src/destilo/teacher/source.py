@@ -119,13 +119,8 @@ class CachedTeacher:
 
     def inputs(self, examples: Sequence[Example], device: torch.device) -> dict[str, Tensor]:
         """The logits as a padded batch: per head [batch, units] or [batch, units, classes]."""
-        keys = [self._key(example) for example in examples]
-        batch = self.cache.batch(keys)
-        counts = torch.tensor([len(self.cache.row(key).units) for key in keys])
-        mask = torch.arange(int(counts.max())) < counts[:, None]
-        return {
-            name: value.to(device) for name, value in (batch | {"attention_mask": mask}).items()
-        }
+        batch = self.cache.batch([self._key(example) for example in examples])
+        return {name: value.to(device) for name, value in batch.items()}
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Outputs:
         """The batch as it was read."""
