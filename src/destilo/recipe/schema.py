@@ -102,7 +102,7 @@ class TeacherSpec(Spec):
         cache: ``logits``: run it once over every example and read its outputs from disk from then
             on, in this run and every other one with the same teacher. By unit: in question
             answering words, where a live teacher of the same tokenizer is followed by piece.
-        cache_precision: Of the stored logits; ``fp16`` is off by a thousandth at most.
+        cache_precision: Of the stored logits; ``fp16`` is off by 2^-11 of a logit at most.
     """
 
     model: Text | None = None
