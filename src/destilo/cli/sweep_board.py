@@ -37,6 +37,30 @@ class _Counts:
         return f"{self.done}/{self.planned}" + (f" ({', '.join(notes)})" if notes else "")
 
 
+@dataclass
+class _Pace:
+    """How fast tasks are done: those with a cost by their cost, the others by their number.
+
+    The two do not mix: a task whose cost is not known is not one of a single operation.
+    """
+
+    left: float = 0.0
+    spent: float = 0.0
+    seconds: float = 0.0
+
+    def move_on(self, outcome: Outcome, *, again: bool) -> None:
+        amount = outcome.task.cost or 1.0
+        self.left -= amount
+        if not again:
+            self.spent += amount
+            self.seconds += outcome.seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """0 where nothing like it has been done yet."""
+        return self.seconds / self.spent * max(self.left, 0.0) if self.spent else 0.0
+
+
 _COLUMNS = ("teachers", "cache", "fine-tuned", "distilled", "measured")
 
 
@@ -55,9 +79,7 @@ class SweepBoard:
     _running: dict[tuple[Any, ...], str] = field(default_factory=dict)
     _bar: tuple[str, int, int, str] = ("", 0, 0, "")
     _started: float = field(default_factory=time.monotonic)
-    _left: float = 0.0
-    _spent: float = 0.0
-    _seconds: float = 0.0
+    _paces: dict[bool, _Pace] = field(default_factory=lambda: {True: _Pace(), False: _Pace()})
     _live: Live | None = None
 
     def __enter__(self) -> SweepBoard:
@@ -74,7 +96,7 @@ class SweepBoard:
         """Count tasks as to be done."""
         for task in tasks:
             self._count(task).planned += 1
-            self._left += _weight(task)
+            self._paces[task.cost > 0].left += task.cost or 1.0
 
     def begun(self, task: Task) -> None:
         """Show a task as running."""
@@ -90,10 +112,7 @@ class SweepBoard:
         counts.done += state == "finished"
         counts.failed += state == "failed"
         counts.pruned += state == "pruned"
-        self._left -= _weight(task)
-        if not again:
-            self._spent += _weight(task)
-            self._seconds += outcome.seconds
+        self._paces[task.cost > 0].move_on(outcome, again=again)
         if state == "failed":
             self._say(f"[red]failed:[/] {escape(_told(task))}: {escape(str(outcome.result.error))}")
         elif not again and not self.quiet and (self._live is None or state == "pruned"):
@@ -135,12 +154,10 @@ class SweepBoard:
 
     def _eta(self) -> str:
         seconds = self._seconds_left()
-        return "" if seconds is None else f"; at least {_span(seconds)} left"
+        return f"; at least {_span(seconds)} left" if seconds else ""
 
-    def _seconds_left(self) -> float | None:
-        if self._spent <= 0 or self._left <= 0:
-            return None
-        return self._seconds / self._spent * self._left / max(1, self.workers)
+    def _seconds_left(self) -> float:
+        return sum(pace.seconds_left for pace in self._paces.values()) / max(1, self.workers)
 
     def _draw(self) -> Group:
         board = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
@@ -165,10 +182,6 @@ def _column(task: Task) -> str:
     if task.result.role == "teacher":
         return "teachers"
     return "distilled" if task.result.stage == "distil" else "fine-tuned"
-
-
-def _weight(task: Task) -> float:
-    return task.cost or 1.0
 
 
 def _told(task: Task) -> str:

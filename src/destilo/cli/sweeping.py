@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from destilo.cli.options import JsonOption, QuietOption, SetOption
 from destilo.cli.running import quiet_libraries
@@ -75,12 +76,13 @@ def sweep(
     from destilo.sweep.load import load_sweep
 
     loaded = load_sweep(file, overrides=overrides or (), datasets=datasets or ())
-    if dry_run:
-        show_plan(loaded, output, storage, as_json=as_json)
-        return
     from destilo.sweep.plan import check_sweep
 
+    if dry_run:
+        show_plan(loaded, output, storage, as_json=as_json)
     check_sweep(loaded)
+    if dry_run:
+        return
     quiet_libraries()
     result = _do(
         loaded, output, storage, executor=executor, workers=workers, address=address,
@@ -93,7 +95,8 @@ def sweep(
     if result.failed:
         for one in result.failed:
             error_console().print(
-                f"[red]failed:[/] {one.dataset}: {one.model} ({one.trial}): {one.error}",
+                f"[red]failed:[/] {one.dataset}: {one.model} ({one.trial}): "
+                f"{escape(str(one.error))}",
                 highlight=False,
             )
         raise typer.Exit(1)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -81,74 +83,97 @@ class InProcess:
 
 
 class Processes:
-    """Several processes of this machine, one task each at a time."""
+    """Several processes of this machine, one task each at a time.
+
+    Each is a pool of its own, so that one that is killed takes no other's task with it.
+    """
 
     def __init__(
         self, storage: Storage, workers: int, *, begun: Callable[[Task], None] | None = None
     ) -> None:
-        self._storage, self._workers, self._begun = storage, workers, begun
-        self._pool = self._start()
-        self._running: dict[Future[Outcome], tuple[Task, int]] = {}
-
-    def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_quiet)
+        self._storage, self._begun = storage, begun
+        self._pools: list[ProcessPoolExecutor | None] = [None] * workers
+        self._running: dict[Future[Outcome], _Chance] = {}
 
     def capacity(self) -> int:
-        return self._workers
+        return len(self._pools)
 
     def submit(self, task: Task) -> None:
         if self._begun is not None:
             self._begun(task)
-        self._submit(task, 1)
+        taken = {chance.worker for chance in self._running.values()}
+        free = next(worker for worker in range(len(self._pools)) if worker not in taken)
+        self._submit(_Chance(task, free))
 
-    def _submit(self, task: Task, attempt: int) -> None:
-        self._running[self._pool.submit(perform, task, self._storage)] = (task, attempt)
+    def _submit(self, chance: _Chance) -> None:
+        while True:
+            pool = self._pools[chance.worker]
+            if pool is None:
+                context = multiprocessing.get_context("spawn")
+                pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin_worker)
+                self._pools[chance.worker] = pool
+            try:
+                future = pool.submit(perform, chance.task, self._storage)
+            except BrokenProcessPool:  # killed while it had nothing to do
+                self._drop(chance.worker)
+                continue
+            self._running[future] = chance
+            return
 
     def next(self) -> Outcome:
         while True:
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            future = next(iter(done))
+            future = next(one for one in self._running if one in done)
+            chance = self._running.pop(future)
             try:
-                outcome = future.result()
-            except BrokenProcessPool as error:  # one was killed, and took the others with it
-                if (gone := self._begin_again(str(error))) is not None:
-                    return gone
-                continue
-            del self._running[future]
-            return outcome
+                return future.result()
+            except BrokenProcessPool as error:
+                self._drop(chance.worker)
+                if chance.attempt >= ATTEMPTS:
+                    return lost(chance.task, str(error))
+                self._submit(_Chance(chance.task, chance.worker, chance.attempt + 1))
 
-    def _begin_again(self, why: str) -> Outcome | None:
-        """Start new workers; a task that has had its chances is given back."""
-        tasks, self._running = list(self._running.values()), {}
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = self._start()
-        gone = None
-        for task, attempt in tasks:
-            if attempt >= ATTEMPTS and gone is None:
-                gone = lost(task, why)
-            else:
-                self._submit(task, attempt + 1)
-        return gone
+    def _drop(self, worker: int) -> None:
+        pool, self._pools[worker] = self._pools[worker], None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        processes = list((getattr(self._pool, "_processes", None) or {}).values())
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
+        for worker, pool in enumerate(self._pools):
+            processes = list((getattr(pool, "_processes", None) or {}).values())
+            self._drop(worker)
+            for process in processes:
+                process.terminate()
+        self._running.clear()
 
 
-def _quiet() -> None:
+@dataclass(frozen=True, slots=True)
+class _Chance:
+    """A task, the worker that has it, and how often it was begun."""
+
+    task: Task
+    worker: int
+    attempt: int = 1
+
+
+def _begin_worker() -> None:
     """Keep a worker's libraries off the terminal; Ctrl-C is for the process that waits for it."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def _leave_with_parent() -> None:
+    """End when the sweep was killed: nobody waits for this, and the next one wants the folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def require_workers(workers: int) -> None:

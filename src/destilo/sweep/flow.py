@@ -79,10 +79,8 @@ class Flows:
         spec, seed = self._spec, self._spec.seeds[0]
         tried: list[tuple[str, Trial]] = [
             (name, Trial("finetune", dataset, name, "teacher", settings, seed))
-            for name, candidate in spec.teachers.items()
-            for settings in points(
-                candidate.grid if candidate.grid is not None else spec.finetune.grid
-            )
+            for name in spec.teachers
+            for settings in points(self.grid_of_teacher(name))
         ]
         outcomes = yield [self.task("train", trial) for _, trial in tried]
         best: dict[str, Outcome] = {}
@@ -126,7 +124,7 @@ class Flows:
         if stage == "distil" and self._spec.distil.search is not None:
             outcomes = yield from self._searched(trial, dataset)
         else:
-            grid = self._grid_of(student)
+            grid = self.grid_of_student(student)
             settings = points(grid if stage == "distil" else without_losses(grid))
             outcomes = yield [self.task("train", trial(one, first)) for one in settings]
         best = self._best(outcomes)
@@ -139,7 +137,13 @@ class Flows:
         yield [self._measure(one) for one in kept]
         return []
 
-    def _grid_of(self, student: str) -> Grid:
+    def grid_of_teacher(self, name: str) -> Grid:
+        """What is tried of a candidate."""
+        own = self._spec.teachers[name].grid
+        return self._spec.finetune.grid if own is None else own
+
+    def grid_of_student(self, student: str) -> Grid:
+        """What is tried of a student, unless there is a search."""
         own = self._spec.students[student].grid
         return self._spec.distil.grid if own is None else own
 
@@ -182,7 +186,7 @@ class Flows:
             if section.get("from") == "layers" and "layers" in seen:
                 continue
             seen.add("layers" if section.get("from") == "layers" else cuts)
-            grid = {} if spec.distil.search else self._grid_of(student)
+            grid = {} if spec.distil.search else self.grid_of_student(student)
             made = Trial(
                 "distil",
                 dataset,

@@ -9,12 +9,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from destilo.catalogue.datasets import DATASETS
+from destilo.catalogue.models import MODELS
 from destilo.errors import RecipeError, suggest
 from destilo.recipe.load import read_draft
+from destilo.recipe.paths import is_folder, seen_from
 from destilo.recipe.places import Key, Place, Places
 from destilo.recipe.problems import at_place, describe_problems
 from destilo.recipe.training_spec import TrainingSpec
-from destilo.sweep.schema import LOSS_AXES, CandidateSpec, Grid, SweepSpec
+from destilo.sweep.schema import (
+    LOSS_AXES,
+    CandidateSpec,
+    DistilSpec,
+    RangeSpec,
+    SweepSpec,
+)
 
 
 @dataclass(frozen=True)
@@ -67,15 +76,54 @@ def load_sweep(
     except ValidationError as error:
         problems = describe_problems(error, places, schema=SweepSpec)
         raise RecipeError("\n".join(problems)) from None
+    for name in spec.only or ():
+        if name not in spec.datasets:
+            message = suggest(name, spec.datasets, kind="data set of the sweep")
+            raise RecipeError(at_place(places, ("only",), message))
     for name in datasets:
         if name not in spec.datasets:
             raise RecipeError(suggest(name, spec.datasets, kind="data set of the sweep"))
-    if datasets:
-        chosen = {name: spec.datasets[name] for name in spec.datasets if name in datasets}
+    wanted = datasets or spec.only
+    if wanted:
+        chosen = {name: spec.datasets[name] for name in spec.datasets if name in wanted}
         spec = spec.model_copy(update={"datasets": chosen})
     _check_axes(spec, places)
     _check_names(spec, places)
     return Sweep(spec, draft.places)
+
+
+def _check_catalogue(value: Mapping[str, Any], places: Places) -> None:
+    """Refuse a name in a plain list, or after ``dataset``, that the catalogue does not have."""
+    problems = []
+    for kind in ("teachers", "students"):
+        names = value[kind] if isinstance(value[kind], list) else ()
+        for number, name in enumerate(names):
+            place = places.find((kind, number)) or Place("")
+            if name not in MODELS and not is_folder(Path(seen_from(place.folder, name))):
+                message = suggest(name, MODELS, kind="model of the catalogue")
+                problems.append(
+                    at_place(
+                        places,
+                        (kind, number),
+                        f"{message} Another model needs a section: `NAME: {{model: ...}}`.",
+                    )
+                )
+    datasets = value["datasets"]
+    named: list[tuple[Key, Any]] = (
+        [(("datasets", number), name) for number, name in enumerate(datasets)]
+        if isinstance(datasets, list)
+        else [
+            (("datasets", name, "dataset"), section["dataset"])
+            for name, section in datasets.items()
+            if "dataset" in section
+        ]
+    )
+    for key, name in named:
+        if name not in DATASETS:
+            message = suggest(str(name), DATASETS, kind="data set of the catalogue")
+            problems.append(at_place(places, key, message))
+    if problems:
+        raise RecipeError("\n".join(problems))
 
 
 def _check_axes(spec: SweepSpec, places: Places) -> None:
@@ -103,12 +151,47 @@ def _check_axes(spec: SweepSpec, places: Places) -> None:
                         f"{message} Or a recipe key such as `student.dropout`.",
                     )
                 )
-            elif name in ("seed", "training.seed"):
-                problems.append(
-                    at_place(places, (*key, name), "seeds are no axis: write them under `seeds`.")
-                )
+            elif (why := _no_axis(name, spec)) is not None:
+                problems.append(at_place(places, (*key, name), why))
+    problems += _losses(spec, places)
     if problems:
         raise RecipeError("\n".join(problems))
+
+
+def _no_axis(name: str, spec: SweepSpec) -> str | None:
+    """Why an axis that is spelt well cannot be one."""
+    if name in ("seed", "training.seed"):
+        return "seeds are no axis: write them under `seeds`."
+    if name.split(".")[0] == "objective" and spec.distil.objective is None:
+        return (
+            "there is no `distil.objective` whose entries could vary. Write it, or vary "
+            f"{', '.join(LOSS_AXES)}."
+        )
+    return None
+
+
+def _losses(spec: SweepSpec, places: Places) -> list[str]:
+    """What is wrong with values of term, alpha and temperature: no recipe has these keys."""
+    grids: list[tuple[Key, Mapping[str, Any]]] = [(("distil", "grid"), spec.distil.grid)]
+    grids += [(("students", name, "grid"), one.grid or {}) for name, one in spec.students.items()]
+    if spec.distil.search is not None:
+        grids.append((("distil", "search", "space"), spec.distil.search.space))
+    problems = []
+    for key, grid in grids:
+        for axis in [name for name in LOSS_AXES if name in grid]:
+            try:
+                for value in _ends(grid[axis]):
+                    DistilSpec.model_validate({axis: value})
+            except ValidationError as error:
+                for told in describe_problems(error, Places(), schema=DistilSpec):
+                    message = told.removeprefix(f"{axis}: ")
+                    problems.append(at_place(places, (*key, axis), message))
+    return problems
+
+
+def _ends(values: Any) -> tuple[Any, ...]:
+    """The values of an axis that stand for all of it."""
+    return (values.low, values.high) if isinstance(values, RangeSpec) else tuple(values)
 
 
 def _check_names(spec: SweepSpec, places: Places) -> None:
@@ -127,11 +210,3 @@ def _check_names(spec: SweepSpec, places: Places) -> None:
 
 def _origin(candidate: CandidateSpec) -> Any:
     return candidate.section.get("model")
-
-
-def grid_size(grid: Grid) -> int:
-    """How many points a grid has; 1 where nothing varies."""
-    size = 1
-    for values in grid.values():
-        size *= len(values)
-    return size

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from destilo.errors import RecipeError
 from destilo.recipe.check import check_recipe
@@ -16,7 +16,7 @@ from destilo.sweep.cost import Costs
 from destilo.sweep.flow import Flow, Flows, Selection
 from destilo.sweep.load import Sweep
 from destilo.sweep.storage import Storage
-from destilo.sweep.trial import Recipes, Trial
+from destilo.sweep.trial import Recipes, Settings, Trial, one_at_a_time, without_losses
 from destilo.sweep.work import Outcome, Task, finished
 
 
@@ -76,9 +76,8 @@ def plan_sweep(sweep: Sweep, *, storage: Storage | None = None) -> Plan:
         storage: Where finished trials lie, if any.
 
     Raises:
-        RecipeError: If a recipe cannot be made or cannot run.
+        RecipeError: If a recipe cannot be made.
     """
-    check_sweep(sweep)
     selection, phases = Selection(), dict[tuple[str, ...], Phase]()
     seen: set[tuple[str, str]] = set()
     for task in _simulated(Flows(Recipes(sweep), Costs(), selection).start(), storage):
@@ -125,30 +124,49 @@ def _made_up(task: Task) -> Outcome:
 
 
 def check_sweep(sweep: Sweep) -> None:
-    """Make one recipe of every model on every data set, and check it.
+    """Check recipes of every model on every data set, with every value that is tried.
 
     Raises:
         RecipeError: With all errors, each with the file and line that it comes from.
     """
-    spec, problems = sweep.spec, dict[str, None]()
-    flows = Flows(Recipes(sweep), Costs(), Selection())
-    first = next(iter(spec.teachers))
-    recipes, seed = Recipes(sweep), spec.seeds[0]
-    for dataset in spec.datasets:
-        trials = [Trial("finetune", dataset, name, "teacher", (), seed) for name in spec.teachers]
-        for name in spec.students:
-            trials.append(
-                Trial("distil", dataset, name, "student", (), seed, first, "of-the-teacher")
-            )
-            if spec.distil.without_distillation and not flows.needs_teacher(name):
-                trials.append(Trial("finetune", dataset, name, "student", (), seed))
-        for trial in trials:
+    recipes = Recipes(sweep)
+    problems: dict[str, list[str]] = {}
+    for base, varied in _representatives(sweep, Flows(recipes, Costs(), Selection())):
+        for number, settings in enumerate(varied):
+            trial = replace(base, settings=settings)
             try:
-                found = check_recipe(recipes.recipe(trial))
+                recipe = recipes.recipe(trial)
+                found = check_recipe(recipe) if number == 0 else ()
                 errors = [str(one) for one in found if one.level == "error"]
             except RecipeError as error:
                 errors = str(error).splitlines()
-            for error_text in errors:
-                problems.setdefault(f"{error_text} ({trial.model} on {trial.dataset})")
+            for told in errors:
+                where = f"{trial.model} on {trial.dataset}"
+                if where not in problems.setdefault(told, []):
+                    problems[told].append(where)
     if problems:
-        raise RecipeError("\n".join(problems))
+        raise RecipeError("\n".join(f"{told} ({_some(at)})" for told, at in problems.items()))
+
+
+def _representatives(sweep: Sweep, flows: Flows) -> Iterator[tuple[Trial, list[Settings]]]:
+    """A trial of every kind, and the settings to look at it with."""
+    spec, seed = sweep.spec, sweep.spec.seeds[0]
+    first, search = next(iter(spec.teachers)), spec.distil.search
+    for dataset in spec.datasets:
+        for name in spec.teachers:
+            grid = flows.grid_of_teacher(name)
+            yield Trial("finetune", dataset, name, "teacher", (), seed), one_at_a_time(grid)
+        for name in spec.students:
+            grid = flows.grid_of_student(name)
+            yield (
+                Trial("distil", dataset, name, "student", (), seed, first, "of-the-teacher"),
+                one_at_a_time(grid if search is None else search.space),
+            )
+            if spec.distil.without_distillation and not flows.needs_teacher(name):
+                alone = Trial("finetune", dataset, name, "student", (), seed)
+                yield alone, one_at_a_time(without_losses(grid))
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -92,7 +92,7 @@ class _Work:
     executor: Executor
     watcher: Watcher
     output: Path
-    results: dict[tuple[Any, ...], TrialResult] = field(default_factory=dict)
+    results: dict[tuple[Any, ...], TrialResult | None] = field(default_factory=dict)
     wanted: deque[Task] = field(default_factory=deque)
     waiting: dict[tuple[Verb, str], list[tuple[_Open, int]]] = field(default_factory=dict)
     done: dict[tuple[Verb, str], Outcome] = field(default_factory=dict)
@@ -128,6 +128,8 @@ class _Work:
             opened = _Open(flow, tasks, [None] * len(tasks))
             new = []
             for number, task in enumerate(tasks):
+                if task.verb != "cache":
+                    self.results.setdefault(_place_of(task.result), None)
                 if (outcome := self.done.get(task.key)) is not None:
                     self._give(opened, number, outcome)
                     continue
@@ -163,8 +165,7 @@ class _Work:
         mine = seen_as(opened.tasks[number], outcome)
         opened.outcomes[number] = mine
         if mine.task.verb != "cache":
-            one = mine.result
-            self.results[one.trial, one.stage, one.dataset, one.role, one.model] = one
+            self.results[_place_of(mine.result)] = mine.result
 
     def collection(self) -> Collection:
         """What has been done so far."""
@@ -191,7 +192,21 @@ class _Work:
             selected_teachers=dict(self.selection.teachers),
             trials=tuple(
                 one.model_copy(update={"selected": (one.role, one.trial) in chosen})
-                for one in self.results.values()
+                for one in self._in_order()
+            ),
+        )
+
+    def _in_order(self) -> list[TrialResult]:
+        """By data set, stage and model; those of one model as asked for, whoever was first done."""
+        spec = self.recipes.sweep.spec
+        datasets, models = list(spec.datasets), [*spec.teachers, *spec.students]
+        return sorted(
+            (one for one in self.results.values() if one is not None),
+            key=lambda one: (
+                datasets.index(one.dataset),
+                one.role == "student",
+                one.stage == "distil",
+                models.index(one.model),
             ),
         )
 
@@ -200,6 +215,10 @@ class _Work:
         write_json(self.output / RESULTS, collection.model_dump(mode="json"))
         self.written = time.monotonic()
         return collection
+
+
+def _place_of(result: TrialResult) -> tuple[Any, ...]:
+    return result.trial, result.stage, result.dataset, result.role, result.model
 
 
 def run_sweep(

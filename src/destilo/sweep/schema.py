@@ -6,19 +6,35 @@ validated as part of the recipes that are made of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from destilo.recipe.fields import Count, Spec, Text, as_tuple
+from destilo.recipe.fields import Count, Spec, Text, as_tuple, shape
 from destilo.recipe.objective_spec import TermSpec
 from destilo.recipe.training_spec import TrainingOverrides
 
 LossName: TypeAlias = Literal["kl", "reverse-kl", "jsd", "soft-ce", "mse"]
 Axis: TypeAlias = Annotated[tuple[Any, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 Grid: TypeAlias = dict[str, Axis]
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+def _folder_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError(
+            f"'{value}' names folders, so it takes letters, digits, dots, dashes and underscores"
+        )
+    return value
+
+
+Name: TypeAlias = Annotated[str, AfterValidator(_folder_name)]
+
+WHOLE = frozenset(
+    {"per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "num_train_epochs"}
+)
+"""Axes whose ranges are of whole numbers."""
 
 LOSS_AXES = ("term", "alpha", "temperature")
 """Axes that make up the objective: alpha x labels + (1 - alpha) x term at a temperature."""
@@ -91,8 +107,12 @@ class RangeSpec(Spec):
         return self
 
 
-def _choices(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+_Space: TypeAlias = Annotated[
+    Annotated[RangeSpec, Tag("<section>")]
+    | Annotated[Axis, Tag("<list>")]
+    | Annotated[Axis, Tag("<value>")],
+    Discriminator(shape),
+]
 
 
 class SearchSpec(Spec):
@@ -110,7 +130,7 @@ class SearchSpec(Spec):
     """
 
     n_trials: Count
-    space: dict[str, RangeSpec | Annotated[tuple[Any, ...], BeforeValidator(_choices)]]
+    space: Annotated[dict[str, _Space], Field(min_length=1)]
     sampler: Literal["tpe", "random"] = "tpe"
     seed: Annotated[int, Field(ge=0)] = 13
     prune: bool = True
@@ -169,6 +189,7 @@ class SweepSpec(Spec):
             names of the catalogue.
         teachers: Candidates by name: ``teacher`` sections; or names of the catalogue.
         students: By name: ``student`` sections; or names of the catalogue.
+        only: Names of ``datasets`` to keep; all of them without it.
         seeds: The first is that of every grid; the best settings are repeated with the others.
         reference: The model that speed-ups are relative to; by default the first candidate.
         keep: Whose weights stay on disk: the ``selected`` trials', or ``all``.
@@ -182,6 +203,7 @@ class SweepSpec(Spec):
     students: Annotated[
         dict[Name, Candidate], _by_name("model", **{"from": "checkpoint"}), Field(min_length=1)
     ]
+    only: Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)] | None = None
     finetune: FinetuneSpec = FinetuneSpec()
     distil: DistilSpec = DistilSpec()
     seeds: Annotated[
@@ -191,3 +213,9 @@ class SweepSpec(Spec):
     ] = (13,)
     reference: Text | None = None
     keep: Literal["selected", "all"] = "selected"
+
+    @model_validator(mode="after")
+    def _distinct_seeds(self) -> SweepSpec:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("`seeds` repeats one: the same seed trains the same model")
+        return self

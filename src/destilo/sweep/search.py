@@ -11,13 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from destilo.errors import InputError
-from destilo.sweep.schema import RangeSpec, SearchSpec
+from destilo.sweep.schema import WHOLE, RangeSpec, SearchSpec
 from destilo.sweep.trial import Settings
-
-WHOLE = frozenset(
-    {"per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "num_train_epochs"}
-)
-"""Axes whose ranges are of whole numbers."""
 
 
 class Search:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -12,15 +12,17 @@ from typing import Any
 
 from destilo import __version__
 from destilo.catalogue.datasets import dataset_entry
+from destilo.errors import RecipeError
 from destilo.recipe.catalogue import TASKS
 from destilo.recipe.load import Draft, merge_drafts, recipe_of
-from destilo.recipe.places import Key, Place
+from destilo.recipe.places import Key, Place, Places, dotted
+from destilo.recipe.problems import at_place
 from destilo.recipe.schema import Recipe
 from destilo.recipe.training_spec import TrainingSpec
 from destilo.records import Role, TrialStage
 from destilo.runs import digest, file_digest, folder_digest
 from destilo.sweep.load import Sweep
-from destilo.sweep.schema import LOSS_AXES, CandidateSpec, Grid
+from destilo.sweep.schema import LOSS_AXES, WHOLE, CandidateSpec, Grid, RangeSpec
 
 Settings = tuple[tuple[str, Any], ...]
 """What a grid or a search chose: pairs of axis and value."""
@@ -76,12 +78,12 @@ class Recipes:
         for axis, value in trial.settings:
             if axis in LOSS_AXES:
                 losses[axis] = value
-            else:
-                path = ("training", axis) if axis in TrainingSpec.model_fields else axis.split(".")
-                _put(draft.value, tuple(path), value)
+                continue
+            place = self._axis_place(trial, axis)
+            _put(draft, _key_of(axis), value, place)
         if trial.stage == "distil" and self.sweep.spec.distil.objective is None:
             draft.value["objective"] = self._objective(losses)
-        _put(draft.value, ("training", "seed"), trial.seed)
+        _put(draft, ("training", "seed"), trial.seed, self._place(("seeds",)))
         draft.value["name"] = f"{trial.dataset}-{trial.model}-{trial.stage}"
         return recipe_of(draft)
 
@@ -196,6 +198,21 @@ class Recipes:
         terms = [{"term": "labels", "weight": alpha}, followed]
         return [one for one in terms if one["weight"] > 0]
 
+    def _axis_place(self, trial: Trial, axis: str) -> Place:
+        """Where the values of an axis are written."""
+        group = "students" if trial.role == "student" else "teachers"
+        stage = "distil" if trial.role == "student" else "finetune"
+        keys: tuple[Key, ...] = (
+            (group, trial.model, "grid", axis),
+            (stage, "search", "space", axis),
+            (stage, "grid", axis),
+        )
+        written = (key for key in keys if key in self.sweep.places)
+        return self._place(next(written, ()))
+
+    def _place(self, key: Key) -> Place:
+        return Places(self.sweep.places).find(key) or Place("")
+
     def _section(self, value: Mapping[str, Any], at: Key, under: Key) -> Draft:
         """A part of the sweep as a part of a recipe, with the places of its keys."""
         places: dict[Key, Place] = {
@@ -212,9 +229,7 @@ class Recipes:
 
 def _as_student(teacher: Mapping[str, Any]) -> dict[str, Any]:
     """A candidate teacher is fine-tuned as the only model of a recipe: as its student."""
-    if "config" in teacher:
-        return {"from": "config", **{key: teacher[key] for key in ("config", "tokenizer")}}
-    section = {"from": "checkpoint", **teacher}
+    section = {"from": "config" if "config" in teacher else "checkpoint", **teacher}
     return {key: value for key, value in section.items() if key not in ("weight", "cache")}
 
 
@@ -245,12 +260,44 @@ def without_losses(grid: Grid) -> Grid:
     }
 
 
-def _put(value: dict[str, Any], path: tuple[str, ...], new: Any) -> None:
-    holder: Any = value
-    for part in path[:-1]:
-        holder = holder[int(part)] if isinstance(holder, list) else holder.setdefault(part, {})
-    last = path[-1]
-    holder[int(last) if isinstance(holder, list) else last] = new
+def one_at_a_time(space: Mapping[str, RangeSpec | Sequence[Any]]) -> list[Settings]:
+    """Settings in which every value of a grid, and both ends of a range, stand at least once."""
+    ends: dict[str, tuple[Any, ...]] = {}
+    for axis, values in space.items():
+        if isinstance(values, RangeSpec):
+            number = int if axis in WHOLE else float
+            ends[axis] = number(values.low), number(values.high)
+        else:
+            ends[axis] = tuple(values)
+    first = {axis: values[0] for axis, values in ends.items()}
+    varied = [tuple((first | {axis: value}).items()) for axis in ends for value in ends[axis][1:]]
+    return [tuple(first.items()), *varied]
+
+
+def _key_of(axis: str) -> tuple[str, ...]:
+    return ("training", axis) if axis in TrainingSpec.model_fields else tuple(axis.split("."))
+
+
+def _put(draft: Draft, path: tuple[str, ...], new: Any, place: Place) -> None:
+    """Write a value into a draft, as it stands in the sweep at ``place``."""
+    holder: Any = draft.value
+    key: Key = ()
+    for number, part in enumerate(path, start=1):
+        step: Any = part
+        if isinstance(holder, list):
+            step = int(part) if part.isdecimal() and int(part) < len(holder) else None
+        if step is None or not isinstance(holder, dict | list):
+            what = f"has no entry {part}" if isinstance(holder, list) else "has no keys"
+            message = f"{dotted(key)} {what}, so it cannot vary."
+            raise RecipeError(at_place(Places({(): place}), path, message))
+        key = (*key, step)
+        if number == len(path):
+            holder[step] = new
+        else:
+            holder = holder[step] if isinstance(holder, list) else holder.setdefault(step, {})
+    for known in [one for one in draft.places if one[: len(key)] == key]:
+        del draft.places[known]
+    draft.places[key] = place
 
 
 def _by_content(value: Any) -> Any:

@@ -10,20 +10,29 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from destilo.errors import DestiloError, TrialPruned
+from destilo.errors import DestiloError, InputError, TrialPruned
 from destilo.progress import Progress
 from destilo.recipe.load import load_recipe
 from destilo.records import EvalResult, TrialResult
-from destilo.runs import MANIFEST, Run, read_json, write_json
+from destilo.runs import MANIFEST, Run, read_json, write_json, write_text
 from destilo.sweep.storage import RESULT, Storage
 from destilo.sweep.trial import TEACHER_OF
 
 Verb: TypeAlias = Literal["train", "cache", "measure"]
+
+CACHED = "cached"
+"""Marks the trial for which a teacher's outputs were computed. Should they be deleted, whoever
+trains next computes what it needs."""
+
+TRACEBACK = "error.txt"
+"""Where a failure is told in full that nobody foresaw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,8 @@ class Outcome:
 def finished(task: Task, storage: Storage) -> Outcome | None:
     """What is on file for a task, if it needs not be done again."""
     if task.verb == "cache":
-        return None  # filling one that is full costs a look
+        there = storage.is_shared and (storage.folder(task.folder) / CACHED).exists()
+        return _cached(task) if there else None
     content = storage.read_result(task.folder)
     if not isinstance(content, dict):
         return None
@@ -88,11 +98,27 @@ def finished(task: Task, storage: Storage) -> Outcome | None:
         return None
     if result.state not in ("finished", "pruned") or result.trial != task.result.trial:
         return None
+    if result.state == "pruned" and not _falls_short(history, task):
+        return None
     if task.verb == "measure":
         there = not storage.is_shared or (storage.folder(task.folder) / "student").is_dir()
         if content.get("measured_by") != task.measured_by or not there:
             return None
     return seen_as(task, Outcome(task, result, history))
+
+
+def _falls_short(history: Mapping[int, float], task: Task) -> bool:
+    """Whether what was reached until a training was given up would end it today as well."""
+    by_loss = task.result.select_by == "validation_loss"
+    return any(
+        not (history[number] <= bound if by_loss else history[number] >= bound)  # NaN reaches none
+        for number, bound in task.bounds.items()
+        if number in history
+    )
+
+
+def _cached(task: Task) -> Outcome:
+    return Outcome(task, task.result.model_copy(update={"state": "finished"}))
 
 
 _IDENTITY = ("stage", "dataset", "model", "role", "teacher", "settings", "seed", "select_by")
@@ -109,20 +135,25 @@ def seen_as(task: Task, outcome: Outcome) -> Outcome:
 
 
 def perform(task: Task, storage: Storage, progress: Progress | None = None) -> Outcome:
-    """Do a task here and now. A failure is an outcome too; only Ctrl-C and bugs are raised."""
+    """Do a task here and now. A failure is an outcome too: the others go on."""
     start = time.perf_counter()
-    os.environ.setdefault("DESTILO_CACHE", str(storage.folder("cache").resolve()))
     path = storage.fetch(task.folder)
     try:
-        recipe = load_recipe(_placed(task.recipe, storage))
-        if task.verb == "cache":
-            result = _cache(task, recipe, storage, progress)
-        else:
-            result = _run(task, recipe, path, progress)
+        with _caches_in(storage):
+            recipe = load_recipe(_placed(task.recipe, storage))
+            if task.verb == "cache":
+                result = _cache(task, recipe, path, progress)
+            else:
+                result = _run(task, recipe, path, progress)
     except TrialPruned as error:
         result = _trained(task, path).model_copy(update={"state": "pruned", "error": str(error)})
     except DestiloError as error:
         result = task.result.model_copy(update={"state": "failed", "error": str(error)})
+    except Exception as error:  # out of memory, a device that went away, a bug: one trial's matter
+        told = f"{type(error).__name__}: {error} (traceback in {path / TRACEBACK})"
+        result = task.result.model_copy(update={"state": "failed", "error": told})
+        with suppress(OSError):
+            write_text(path / TRACEBACK, traceback.format_exc())
     history = _history(path, result)
     if task.verb != "cache":
         measured_by = task.measured_by if task.verb == "measure" else None
@@ -148,20 +179,45 @@ def _placed(value: Any, storage: Storage) -> Any:
     return value
 
 
-def _cache(task: Task, recipe: Any, storage: Storage, progress: Progress | None) -> TrialResult:
+@contextmanager
+def _caches_in(storage: Storage) -> Iterator[None]:
+    """Keep teachers' outputs beside the trials, unless the user has a place for them."""
+    if "DESTILO_CACHE" in os.environ:
+        yield
+        return
+    os.environ["DESTILO_CACHE"] = str(storage.folder("cache").resolve())
+    try:
+        yield
+    finally:
+        del os.environ["DESTILO_CACHE"]
+
+
+def _cache(task: Task, recipe: Any, path: Path, progress: Progress | None) -> TrialResult:
     from destilo.pipeline.caching import build_caches
 
-    del storage
-    build_caches(recipe, progress=progress)
-    return task.result.model_copy(update={"state": "finished"})
+    build_caches(recipe, output=path, progress=progress)  # which keeps a tokenizer for the trial
+    write_text(path / CACHED, "")
+    return _cached(task).result
 
 
 def _run(task: Task, recipe: Any, path: Path, progress: Progress | None) -> TrialResult:
     from destilo import pipeline
 
+    _wait_for_its_lock(path)
     until = "student" if task.verb == "train" else "report"
     pipeline.run(recipe, output=path, until=until, progress=progress, bounds=task.bounds)
     return _trained(task, path).model_copy(update={"state": "finished", "error": None})
+
+
+def _wait_for_its_lock(path: Path, *, seconds: float = 60.0) -> None:
+    """Give a worker whose node has died the time to be gone; the trial is nobody else's."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with Run(path).locked():
+                return
+        except InputError:
+            time.sleep(0.5)
 
 
 def _trained(task: Task, path: Path) -> TrialResult:
