@@ -32,6 +32,7 @@ class DatasetEntry:
         local: Its splits as files, paths relative to a folder of its own that has the data
             set's name; empty where no layout is known.
         licence: As its publishers state it.
+        train_rows: About how many rows there are to train on, for estimates; 0 where not known.
         papers: Whose experiments use it.
         notes: What to know before using it.
     """
@@ -45,6 +46,7 @@ class DatasetEntry:
     local: Splits = field(default_factory=dict, hash=False)
     paper_metric: str = ""
     licence: str = SEE_PAGE
+    train_rows: int = 0
     papers: tuple[str, ...] = ()
     notes: str = ""
 
@@ -130,6 +132,7 @@ _PAPER_SETS = (
             test="spanish.test",
         ),
         licence="Reuters (RCV1 and RCV2), on request",
+        train_rows=1_000,
         papers=_SPANISH,
         notes="Not for download: the news are asked of NIST, and the MLDoc scripts cut the splits.",
     ),
@@ -146,6 +149,7 @@ _PAPER_SETS = (
         ),
         local=_files(_PAIR_LINES, train="train.jsonl", validation="dev.jsonl", test="test.jsonl"),
         licence="free use, with credit to Google",
+        train_rows=49_401,
         papers=_SPANISH,
         notes="Paraphrases; the training pairs are translated by machine.",
     ),
@@ -158,6 +162,7 @@ _PAPER_SETS = (
         hub=_hub("facebook/xnli", "es", columns={"text": "premise", "text_pair": "hypothesis"}),
         local=_files(_PAIR_LINES, train="train.jsonl", validation="dev.jsonl", test="test.jsonl"),
         licence="CC-BY-NC-4.0",
+        train_rows=392_702,
         papers=_SPANISH,
         notes="Entailment; the training pairs are MultiNLI translated by machine.",
     ),
@@ -182,6 +187,7 @@ _PAPER_SETS = (
             validation="es_ancora-ud-dev.conllu",
             test="es_ancora-ud-test.conllu",
         ),
+        train_rows=14_300,
         papers=_SPANISH,
         notes="The paper's F1 reads these tags as if they marked spans.",
     ),
@@ -199,6 +205,7 @@ _PAPER_SETS = (
         ),
         local=_files(_ENTITIES, train="train.txt", validation="dev.txt", test="test.txt"),
         licence="research only",
+        train_rows=8_323,
         papers=_SPANISH,
         notes="News of the agency EFE, May 2000.",
     ),
@@ -211,6 +218,7 @@ _PAPER_SETS = (
         paper_metric="squad_f1",
         hub=_mlqa(),
         licence="CC-BY-SA-3.0",
+        train_rows=81_800,
         papers=_SPANISH,
         notes="Trained on SQuAD translated by machine; written questions test.",
     ),
@@ -226,6 +234,7 @@ _PAPER_SETS = (
             {"format": "squad"}, train="train.json", validation="dev.json", test="test.json"
         ),
         licence="CC-BY-SA-4.0",
+        train_rows=15_036,
         papers=_SPANISH,
         notes="Written in Spanish, not translated.",
     ),
@@ -237,6 +246,7 @@ _PAPER_SETS = (
         metric="f1",
         paper_metric="squad_f1",
         hub=_translated_squad(),
+        train_rows=87_600,
         papers=_SPANISH,
         notes="XQuAD's paragraphs stand, translated by machine, in the validation split.",
     ),
@@ -263,6 +273,7 @@ _PAPER_SETS = (
         metric="accuracy",
         hub=_hub("hate_speech_filipino", revision=_PARQUET),
         local=_files(_LINES, train="train.jsonl", validation="dev.jsonl", test="test.jsonl"),
+        train_rows=10_000,
         papers=_TAGALOG,
         notes="Tweets of the 2016 elections, offensive ones among them; some tests are in train.",
     ),

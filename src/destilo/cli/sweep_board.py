@@ -200,11 +200,14 @@ def _figure(outcome: Outcome) -> str:
 
 
 def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    for unit, length, until in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
+        if seconds < until:
+            return (
+                f"{seconds / length:.1f} {unit}"
+                if unit == "h"
+                else f"{seconds / length:.0f} {unit}"
+            )
+    return f"{seconds / 86_400:,.0f} days"
 
 
 def show_plan(sweep: Sweep, output: Path, storage: str | None, *, as_json: bool) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from destilo.catalogue.datasets import list_datasets
 from destilo.catalogue.models import list_models
 from destilo.catalogue.sizes import count_from_config
 from destilo.data.sources import read_source
 from destilo.errors import DestiloError
 from destilo.recipe.model_facts import MODEL_TYPES
-from destilo.recipe.schema import Recipe, ValidationSplit
+from destilo.recipe.schema import Recipe, Source, ValidationSplit
 from destilo.runs import digest
 
 FORWARD_AND_BACKWARD = 3
@@ -57,12 +58,7 @@ class Costs:
         source = recipe.data.train
         key = digest(source.model_dump(mode="json"))
         if key not in self._rows:
-            try:
-                count = (
-                    0 if source.format == "hub" else len(read_source("train", source, recipe.task))
-                )
-            except (DestiloError, OSError):
-                count = 0
+            count = _rows_here(source, recipe.task)
             if isinstance(recipe.data.validation, ValidationSplit):
                 count = round(count * (1 - recipe.data.validation.fraction))
             self._rows[key] = count
@@ -79,6 +75,18 @@ class Costs:
                 sizes = count_from_config(known, sequence_length=recipe.max_length)
             self._macs[key] = 0 if sizes is None else sizes.macs
         return self._macs[key]
+
+
+def _rows_here(source: Source, task: str) -> int:
+    """The rows of a split; of one on the hub what the catalogue says."""
+    if source.format == "hub":
+        entries = (one for one in list_datasets() if one.hub)
+        named = (one.train_rows for one in entries if one.hub["train"]["name"] == source.name)
+        return min(next(named, 0), source.limit or 10**12)
+    try:
+        return len(read_source("train", source, task))
+    except (DestiloError, OSError):
+        return 0
 
 
 def _student_config(recipe: Recipe) -> Mapping[str, Any] | None:
