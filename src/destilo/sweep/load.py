@@ -76,6 +76,7 @@ def load_sweep(
     except ValidationError as error:
         problems = describe_problems(error, places, schema=SweepSpec)
         raise RecipeError("\n".join(problems)) from None
+    _check_catalogue(draft.value, places)
     for name in spec.only or ():
         if name not in spec.datasets:
             message = suggest(name, spec.datasets, kind="data set of the sweep")
@@ -99,15 +100,11 @@ def _check_catalogue(value: Mapping[str, Any], places: Places) -> None:
         names = value[kind] if isinstance(value[kind], list) else ()
         for number, name in enumerate(names):
             place = places.find((kind, number)) or Place("")
-            if name not in MODELS and not is_folder(Path(seen_from(place.folder, name))):
-                message = suggest(name, MODELS, kind="model of the catalogue")
-                problems.append(
-                    at_place(
-                        places,
-                        (kind, number),
-                        f"{message} Another model needs a section: `NAME: {{model: ...}}`.",
-                    )
-                )
+            if name in MODELS or is_folder(seen_from(place.folder, name)):
+                continue
+            message = suggest(name, MODELS, kind="model of the catalogue")
+            remedy = f"{message} Another model needs a section: `NAME: {{model: ...}}`."
+            problems.append(at_place(places, (kind, number), remedy))
     datasets = value["datasets"]
     named: list[tuple[Key, Any]] = (
         [(("datasets", number), name) for number, name in enumerate(datasets)]
