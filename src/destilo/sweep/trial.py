@@ -293,8 +293,11 @@ def _put(draft: Draft, path: tuple[str, ...], new: Any, place: Place) -> None:
         key = (*key, step)
         if number == len(path):
             holder[step] = new
-        else:
-            holder = holder[step] if isinstance(holder, list) else holder.setdefault(step, {})
+            continue
+        if isinstance(holder, dict) and step not in holder:
+            holder[step] = {}
+            draft.places[key] = place
+        holder = holder[step]
     for known in [one for one in draft.places if one[: len(key)] == key]:
         del draft.places[known]
     draft.places[key] = place

@@ -1,0 +1,3 @@
+from tests.sweep.parts import pretended
+
+__all__ = ["pretended"]
