@@ -12,8 +12,9 @@ from typer.main import get_command
 
 import destilo
 from destilo.cli import app
-from destilo.recipe.catalogue import shipped_names
-from destilo.recipe.load import load_recipe
+from destilo.recipe.catalogue import shipped_names, sweep_names
+from destilo.recipe.load import load_recipe, read_draft
+from destilo.sweep import load_sweep
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
@@ -48,7 +49,10 @@ def _command_lines() -> list[tuple[str, str]]:
 def test_every_recipe_in_the_documents_loads(document: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    assert load_recipe(path).digest
+    if "datasets" in read_draft(path).value:
+        assert load_sweep(path).spec.students
+    else:
+        assert load_recipe(path).digest
 
 
 @pytest.mark.parametrize(("document", "text"), _blocks("python"))
@@ -74,7 +78,10 @@ def test_every_command_in_the_documents_exists(document: str, line: str) -> None
     command = get_command(app).commands[arguments[0]]  # type: ignore[attr-defined]  # a group
     command.make_context(arguments[0], arguments[1:], resilient_parsing=False)
     if arguments[0] in ("copy", "demo"):
-        assert arguments[0] == "demo" or arguments[1] in shipped_names()
+        assert arguments[0] == "demo" or arguments[1] in [
+            *shipped_names(),
+            *sweep_names(),
+        ]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -15,7 +15,7 @@ from destilo.cli.options import JsonOption
 from destilo.errors import InputError, suggest
 from destilo.terminal import output_console, say, say_json, table
 
-KINDS = ("recipes", "tasks", "terms", "models", "teachers", "students", "datasets")
+KINDS = ("recipes", "sweeps", "tasks", "terms", "models", "teachers", "students", "datasets")
 _LENGTH = 512
 _ROLES: dict[str, Role | None] = {"models": None, "teachers": "teacher", "students": "student"}
 
@@ -46,14 +46,15 @@ def list_things(
 
 
 def _list_words(what: str, *, as_json: bool) -> None:
-    from destilo.recipe.catalogue import list_tasks, list_terms, shipped_recipes
+    from destilo.recipe.catalogue import list_tasks, list_terms, shipped_recipes, shipped_sweeps
 
     if what == "tasks":
         entries: Any = [asdict(entry) for entry in list_tasks()]
         columns = ["name", "summary", "formats", "metrics"]
         rows = [[_joined(entry[column]) for column in columns] for entry in entries]
-    elif what in ("recipes", "terms"):
-        entries = shipped_recipes() if what == "recipes" else list_terms()
+    elif what in ("recipes", "sweeps", "terms"):
+        makers = {"recipes": shipped_recipes, "sweeps": shipped_sweeps, "terms": list_terms}
+        entries = makers[what]()
         columns, rows = ["name", "what it does"], [[name, text] for name, text in entries.items()]
     else:
         raise InputError(suggest(what, KINDS, kind="list"))
