@@ -47,7 +47,7 @@ class TrainingError(DestiloError):
     """Training cannot go on (a loss that is not finite, for instance)."""
 
 
-class TrialPruned(DestiloError):
+class TrialPruned(DestiloError):  # noqa: N818  (the name that searches have for it)
     """A training was stopped because others were better at the same point."""
 
 

@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--storage")
     parser.add_argument("--kill-after", type=int, default=0)
     options = parser.parse_args()
-    cluster = Cluster(
+    cluster: Any = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
     node = cluster.add_node(num_cpus=1)
