@@ -118,14 +118,14 @@ def print_row(name: str, pair: Sequence[ProfileResult], *, length: int) -> None:
         f"{own.n_samples}",
         f"{own.latency_p50_ms:,.0f}",
         f"{own.latency_p95_ms:,.0f}",
-        f"{own.throughput_per_s:.2f}",
-        f"{reference.latency_p50_ms / own.latency_p50_ms:.2f}",
-        f"{own.paper_inferences_per_s:.2f}",
+        f"{own.throughput_per_s:.3g}",
+        f"{reference.latency_p50_ms / own.latency_p50_ms:.3g}",
+        f"{own.paper_inferences_per_s:.3g}",
         f"{own.n_kept}",
-        f"{own.paper_inferences_per_s / reference.paper_inferences_per_s:.2f}",
-        f"{there.cpu_per_s / base.cpu_per_s:.2f}" if length == 512 else "–",
-        f"{there.gpu_per_s / base.gpu_per_s:.2f}" if length == 512 else "–",
-        f"{reference.macs / own.macs:.2f}",
+        f"{own.paper_inferences_per_s / reference.paper_inferences_per_s:.3g}",
+        f"{there.cpu_per_s / base.cpu_per_s:.3g}" if length == 512 else "–",
+        f"{there.gpu_per_s / base.gpu_per_s:.3g}" if length == 512 else "–",
+        f"{reference.macs / own.macs:.3g}",
     ]
     print("| " + " | ".join(cells) + " |", flush=True)
 
