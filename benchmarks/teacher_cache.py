@@ -21,7 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -186,6 +186,8 @@ def trained(
 def read_shares(material: Material, pair: ModelPair) -> tuple[list[float], list[float]]:
     """Seconds of steps with a cache, and of reading a batch from it."""
     _, student = pair.make(material)
+    full = len(material.examples) // BATCH * BATCH  # every step as large as what is read
+    material = replace(material, examples=material.examples[:full])
     with tempfile.TemporaryDirectory() as folder:
         quick = bert(material, layers=1, width=64)
         cache = filled(Path(folder), material, quick.eval())
