@@ -85,8 +85,8 @@ def test_what_is_wrong_is_told_with_its_line(
         ({"teachers__wide__finetune": {}}, '"finetune": {}', "Unknown key 'finetune'"),
         ({"base__training__learnin_rate": 1}, '"learnin_rate"', "Did you mean 'learning_rate'?"),
         (
-            {"distil__grid": {"learning_rate": [1e-3, -1]}},
-            '"learning_rate": [',
+            {"distil__grid": {"weight_decay": [0.1, -1]}},
+            '"weight_decay": [',
             "not the number -1",
         ),
         ({"finetune__grid": {"student.dropuot": [0.1]}}, '"student.dropuot"', "'dropout'"),
