@@ -8,7 +8,9 @@ One by default, several under a launcher:
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -18,6 +20,8 @@ from accelerate.state import AcceleratorState
 from destilo.recipe.schema import TrainingSpec
 from destilo.training.journal import find_tracker
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
 
 def join_processes() -> PartialState:
     """Join the processes that a launcher started; alone where there was none.
@@ -25,8 +29,27 @@ def join_processes() -> PartialState:
     ``accelerate`` by itself takes every process of several for the only one where there is
     neither a GPU nor its own flag for the CPU.
     """
+    keep_freed_memory()
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return PartialState(cpu=launched and not torch.accelerator.is_available())
+
+
+def keep_freed_memory() -> bool:
+    """Ask the C library to keep freed memory for the next step instead of giving it back.
+
+    A step on a CPU frees and takes the same hundreds of megabytes again; by default glibc returns
+    each large block to the system, whose pages are then cleared once more (``benchmarks/
+    memory_reuse.py``). Where there is another C library nothing changes.
+
+    Returns:
+        Whether it was asked.
+    """
+    if not sys.platform.startswith("linux") or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        return False
+    change = getattr(ctypes.CDLL(None), "mallopt", None)
+    if change is None:
+        return False
+    return bool(change(_M_MMAP_THRESHOLD, 1 << 30) and change(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def make_accelerator(settings: TrainingSpec, *, logging_dir: Path | None = None) -> Accelerator:
