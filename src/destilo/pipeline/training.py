@@ -165,7 +165,7 @@ def _preflight(
         move_to(loaded.model, experiment.processes.device)
     findings = preflight(
         student=student,
-        teachers=teachers,
+        teachers=teachers if experiment.recipe.evaluation.teacher else (),
         lessons=[(lesson.objective, lesson.teachers) for lesson in lessons],
         examples=lessons[0].examples,
         task=experiment.task,

@@ -184,7 +184,7 @@ class EvaluationSpec(Spec):
     Attributes:
         select_by: A metric of the task, or ``validation_loss``; by default the task's main metric.
         splits: By default validation and every test.
-        teacher: Measure the teachers too. Many students of one teacher need its figures once.
+        teacher: Measure the teachers too, before and after. Many students of one need it once.
         baseline: Also train the same student without distillation.
         baseline_from: Where it starts: ``encoder``, without anything the teacher has learnt (the
             layers of the encoder that the recipe fine-tunes, or random weights where the teacher
