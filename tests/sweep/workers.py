@@ -40,7 +40,7 @@ def main(root: str) -> NoReturn:
     """Wait for a worker that waits for ever."""
     import destilo.sweep.executors as executors
 
-    executors.perform = act  # type: ignore[assignment]  # for this process and its workers alone
+    setattr(executors, "perform", act)  # noqa: B010  (of this process and its workers alone)
     workers = Processes(Storage(root), 2)
     workers.submit(task("done"))
     (Path(root) / "worker").write_text(str(workers.next().result.seed), encoding="utf-8")

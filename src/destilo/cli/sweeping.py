@@ -93,12 +93,12 @@ def sweep(
     else:
         say(f"wrote {output / 'report.md'}, models in {output / 'models'}")
     if result.failed:
-        for one in result.failed:
-            error_console().print(
-                f"[red]failed:[/] {one.dataset}: {one.model} ({one.trial}): "
-                f"{escape(str(one.error))}",
-                highlight=False,
-            )
+        count = len(result.failed)
+        error_console().print(
+            f"[bold red]error:[/] {count} trial{'s' * (count > 1)} failed, as told above and in "
+            f"{escape(str(output / 'results.json'))}; the same command tries them again",
+            highlight=False,
+        )
         raise typer.Exit(1)
 
 
