@@ -15,7 +15,7 @@ from destilo.sweep.executors import ATTEMPTS, Processes
 from destilo.sweep.storage import Storage
 from tests.sweep.workers import act, task
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
