@@ -62,31 +62,50 @@ def read_text(path: Path) -> str:
             if data.startswith(magic):
                 data = unpack(data)
                 break
-    except (EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
-        raise DataError(
-            f"{path}: the compressed file is damaged or cut short ({error}); fetch it again."
-        ) from error
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise damaged_archive(path, error) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
     return _decode(data, path)
 
 
 def _decode(data: bytes, path: Path) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(
-            f"{path}:1: the file is UTF-16, not UTF-8. Convert it with "
-            f"`iconv -f UTF-16 -t UTF-8 {path.name}`."
-        )
-    data = data.removeprefix(_BOM)
+    data = without_mark(data, path)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
         line = len(_LINE_END.findall(before)) + 1
+        raise not_utf8(path, line, data[error.start]) from error
+
+
+def without_mark(start: bytes, path: Path) -> bytes:
+    """Take the byte order mark off the first bytes of a file.
+
+    Raises:
+        DataError: The mark is that of UTF-16.
+    """
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(
-            f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8. Convert the file first; "
-            f"if it came from Windows: `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`."
-        ) from error
+            f"{path}:1: the file is UTF-16, not UTF-8. Convert it with "
+            f"`iconv -f UTF-16 -t UTF-8 {path.name}`."
+        )
+    return start.removeprefix(_BOM)
+
+
+def not_utf8(path: Path, line: int, byte: int) -> DataError:
+    """The error for a byte that stands where UTF-8 has no such byte."""
+    return DataError(
+        f"{path}:{line}: byte 0x{byte:02x} is not UTF-8. Convert the file first; "
+        f"if it came from Windows: `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`."
+    )
+
+
+def damaged_archive(path: Path, error: Exception) -> DataError:
+    """The error for a compressed file that cannot be unpacked to its end."""
+    return DataError(
+        f"{path}: the compressed file is damaged or cut short ({error}); fetch it again."
+    )
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from destilo.data.files import numbered_lines, read_text
+from destilo.data.streams import StreamedLines
 from destilo.errors import DataError
 
 INSTALL = 'pip install "destilo[data]"'
@@ -66,7 +66,7 @@ def jsonl_records(path: Path) -> Iterator[Record]:
     Raises:
         DataError: A line is no JSON object (with file:line:column).
     """
-    for number, line in numbered_lines(read_text(path)):
+    for number, line in StreamedLines(path):
         if not line.strip():
             continue
         value = parse_json(line, path, first_line=number)
