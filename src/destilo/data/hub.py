@@ -34,8 +34,12 @@ class HubSource:
         return f"hub:{self.name}{config}[{self.split}]"
 
 
-def hub_records(source: HubSource) -> Iterator[Record]:
+def hub_records(source: HubSource, *, streaming: bool = False) -> Iterator[Record]:
     """Yield the records of a split; class numbers become class names.
+
+    Args:
+        source: The split.
+        streaming: Fetch rows as they are read, and keep no copy of the data set on disk.
 
     Raises:
         DataError: ``datasets`` is missing, or the data set cannot be had, with the remedy.
@@ -45,26 +49,30 @@ def hub_records(source: HubSource) -> Iterator[Record]:
     except ImportError as error:
         raise DataError(f"{source}: reading from the hub needs datasets: {INSTALL}") from error
     try:
-        data = _load(source, datasets)
+        data = _load(source, datasets, streaming=streaming)
     except Exception as error:  # the library raises all kinds; each needs a remedy, not a trace
         raise DataError(_explain(source, error)) from error
     names = {
         column: inner.names
-        for column, feature in data.features.items()
+        for column, feature in (data.features or {}).items()
         if isinstance(inner := getattr(feature, "feature", feature), datasets.ClassLabel)
     }
     for number, values in enumerate(data, start=1):
         yield Record(f"{source}:row {number}", named_classes(values, names))
 
 
-def _load(source: HubSource, datasets: Any) -> Any:
+def _load(source: HubSource, datasets: Any, *, streaming: bool) -> Any:
     folder = Path(source.name)
     saved = [folder, folder / source.split]
     if any((place / "state.json").is_file() for place in saved):
         place = next(place for place in saved if (place / "state.json").is_file())
         return datasets.load_from_disk(str(place))
     return datasets.load_dataset(
-        source.name, source.config, split=source.split, revision=source.revision
+        source.name,
+        source.config,
+        split=source.split,
+        revision=source.revision,
+        streaming=streaming,
     )
 
 

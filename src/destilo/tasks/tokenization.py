@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -35,6 +35,20 @@ _SPECIAL_NAMES = {
     "unk": ("unk_token",),
     "mask": ("mask_token",),
 }
+
+
+class Flat(NamedTuple):
+    """Pieces of many texts in one line.
+
+    Attributes:
+        ids: [pieces], of all texts one after the other.
+        ends: [pieces], where each piece ends in its own text, in code points.
+        counts: [texts], pieces of each text.
+    """
+
+    ids: Ints
+    ends: Ints
+    counts: Ints
 
 
 class Joined(NamedTuple):
@@ -252,6 +266,15 @@ class TextTokenizer:
             )
             for one in encoded
         ]
+
+    def flat(self, texts: Sequence[str]) -> Flat:
+        """Encode whole texts without special tokens into one line: the way for much text."""
+        encoded = self.tokenizer.encode_batch(_readable(texts), add_special_tokens=False)
+        counts = np.array([len(one) for one in encoded], dtype=np.int64)
+        total = int(counts.sum())
+        ids = np.fromiter(chain.from_iterable(one.ids for one in encoded), np.int64, total)
+        spans = chain.from_iterable(one.offsets for one in encoded)
+        return Flat(ids, np.fromiter((end for _, end in spans), np.int64, total), counts)
 
     def join(self, first: Ints, second: Ints | None = None) -> Joined:
         """Put special tokens around one text's pieces, or two texts'."""
