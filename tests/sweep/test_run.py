@@ -13,6 +13,7 @@ from destilo.errors import InputError
 from destilo.recipe.schema import Recipe
 from destilo.records import Collection, TrialResult
 from destilo.runs import Run
+from destilo.sweep import run
 from destilo.sweep.load import Sweep
 from destilo.sweep.storage import Storage
 from destilo.sweep.work import Outcome, Task
@@ -97,6 +98,35 @@ def test_students_follow_the_best_teacher(tmp_path: Path, pretended: Pretended) 
     for one in result.collection.trials:
         if one.stage == "distil":
             assert one.teacher == result.collection.selected_teachers[one.dataset]
+
+
+def test_the_best_of_the_candidates_are_followed_together(
+    tmp_path: Path, pretended: Pretended
+) -> None:
+    del pretended
+    result, _ = do_sweep(tiny_sweep(tmp_path, "ner", distil__n_teachers=2), tmp_path / "out")
+    best = result.collection.selected_teachers["ner"]
+    other = next(name for name in ("wide", "narrow") if name != best)
+    followed = {one.teacher for one in result.collection.trials if one.stage == "distil"}
+    assert followed == {f"{best} + {other}"}
+
+
+def test_weights_of_losers_are_freed_as_soon_as_they_have_lost(
+    tmp_path: Path, pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del pretended
+    left: list[int] = []
+    kept = run._Work._free_weights
+
+    def counting(work: run._Work) -> None:
+        kept(work)
+        left.append(len(list((tmp_path / "out" / "trials").glob("*/student"))))
+
+    monkeypatch.setattr(run._Work, "_free_weights", counting)
+    result, _ = do_sweep(tiny_sweep(tmp_path, "ner"), tmp_path / "out")
+    chosen = {one.trial for one in result.collection.trials if one.selected}
+    assert left[-1] == len(chosen)
+    assert max(left) < len({one.trial for one in result.collection.trials})
 
 
 def test_of_equals_the_first_is_selected(tmp_path: Path, pretended: Pretended) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from tests.sweep.parts import sweep_value, tiny_sweep, write_sweep
 
 TEACHER = Trial("finetune", "ner", "wide", "teacher", (("learning_rate", 1e-3),), 13)
 STUDENT = Trial(
-    "distil", "ner", "small", "student", (("temperature", 2.0),), 13, "wide", "0123456789abcdef"
+    "distil",
+    "ner",
+    "small",
+    "student",
+    (("temperature", 2.0),),
+    13,
+    (("wide", "0123456789abcdef"),),
 )
 
 
@@ -26,7 +33,7 @@ def digest_of(folder: Path, trial: Trial = TEACHER, **changes: Any) -> str:
 
 
 def with_settings(folder: Path, *settings: tuple[str, Any], **changes: Any) -> Recipe:
-    trial = Trial("distil", "ner", "small", "student", settings, 13, "wide", "0" * 16)
+    trial = Trial("distil", "ner", "small", "student", settings, 13, (("wide", "0" * 16),))
     return Recipes(tiny_sweep(folder, "ner", **changes)).recipe(trial)
 
 
@@ -79,13 +86,9 @@ def test_the_seed_and_what_was_chosen_change_the_digest(tmp_path: Path) -> None:
         Trial("finetune", "ner", "wide", "teacher", (("learning_rate", 5e-3),), 13),
         Trial("finetune", "ner", "wide", "teacher", (("learning_rate", 1e-3),), 14),
         STUDENT,
-        Trial(*[*_fields(STUDENT)[:-1], "f" * 16]),
+        replace(STUDENT, teachers=(("wide", "f" * 16),)),
     ]
     assert len({recipes.digest(recipes.recipe(trial)) for trial in others}) == len(others)
-
-
-def _fields(trial: Trial) -> list[Any]:
-    return [getattr(trial, name) for name in Trial.__dataclass_fields__]
 
 
 def test_content_counts_and_paths_do_not(tmp_path: Path) -> None:
@@ -173,7 +176,7 @@ def test_students_without_distillation_owe_the_teacher_nothing(tmp_path: Path) -
     assert small.teachers == ()
     assert not small.distils
     layer = recipes.recipe(
-        Trial("finetune", "ner", "one-layer", "student", (), 13, "wide", "0" * 16)
+        Trial("finetune", "ner", "one-layer", "student", (), 13, (("wide", "0" * 16),))
     )
     assert not layer.distils
     assert layer.student.from_ == "config"  # the teacher began with random weights: so does it
@@ -187,7 +190,7 @@ def test_layers_without_distillation_come_from_the_encoder(tmp_path: Path) -> No
     (model / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
     recipes = Recipes(tiny_sweep(tmp_path, "ner", teachers={"beto": {"model": str(model)}}))
     made = recipes.recipe(
-        Trial("finetune", "ner", "one-layer", "student", (), 13, "beto", "0" * 16)
+        Trial("finetune", "ner", "one-layer", "student", (), 13, (("beto", "0" * 16),))
     )
     assert made.student.of == "encoder"
     assert made.teachers[0].encoder == str(model)
@@ -208,7 +211,7 @@ def test_places_of_errors_are_those_of_the_sweep(tmp_path: Path) -> None:
 def test_a_bad_value_of_an_axis_is_told_where_it_stands(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, "ner", distil__grid={"weight_decay": [-1]})
     trial = Trial(
-        "distil", "ner", "small", "student", (("weight_decay", -1),), 13, "wide", "0" * 16
+        "distil", "ner", "small", "student", (("weight_decay", -1),), 13, (("wide", "0" * 16),)
     )
     with pytest.raises(RecipeError, match=r"sweep\.yaml:\d+: training\.weight_decay"):
         Recipes(load_sweep(str(path))).recipe(trial)
@@ -244,3 +247,13 @@ def test_one_at_a_time_shows_every_value_in_as_few_settings_as_can_be() -> None:
     assert {value for settings in shown for value in settings} == {
         ("a", 1), ("a", 2), ("a", 3), ("b", "x"), ("b", "y"),
     }  # fmt: skip
+
+
+def test_a_student_may_follow_several_teachers(tmp_path: Path) -> None:
+    recipes = Recipes(tiny_sweep(tmp_path, "ner"))
+    both = replace(STUDENT, teachers=(("wide", "0" * 16), ("narrow", "1" * 16)))
+    made = recipes.recipe(both)
+    assert [one.model for one in made.teachers] == [f"trial:{'0' * 16}", f"trial:{'1' * 16}"]
+    assert {one.cache for one in made.teachers} == {"logits"}
+    assert both.teacher == "wide + narrow"
+    assert recipes.digest(made) != recipes.digest(recipes.recipe(STUDENT))

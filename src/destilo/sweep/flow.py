@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from destilo.errors import DestiloError
-from destilo.records import Role, TrialResult
+from destilo.records import Role, TrialResult, TrialStage
 from destilo.sweep.cost import Costs
 from destilo.sweep.schema import Grid
 from destilo.sweep.search import Search
@@ -32,10 +32,12 @@ class Selection:
     Attributes:
         teachers: By data set, the candidate that students follow.
         trials: Role and digest of the trials whose model is the best of its kind.
+        others: Role and digest of those that were compared with them.
     """
 
     teachers: dict[str, str] = field(default_factory=dict)
     trials: set[tuple[Role, str]] = field(default_factory=set)
+    others: set[tuple[Role, str]] = field(default_factory=set)
 
 
 class Flows:
@@ -90,35 +92,34 @@ class Flows:
             if chosen is not None:
                 best[name] = chosen
                 self._selection.trials.add(("teacher", chosen.result.trial))
-        selected = self._best(best.values())
-        if selected is None:
+        self._selection.others.update(("teacher", one.result.trial) for one in outcomes)
+        ranked = self._ranked(best.values())
+        if not ranked:
             return []
-        teacher, trial = selected.result.model, selected.result.trial
-        self._selection.teachers[dataset] = teacher
+        self._selection.teachers[dataset] = ranked[0].result.model
+        followed = tuple(
+            (one.result.model, one.result.trial) for one in ranked[: spec.distil.n_teachers]
+        )
         yield [self._measure(one) for one in best.values()]  # makes weights that are gone again
-        yield self._cache_tasks(dataset, teacher, trial)
+        yield self._cache_tasks(dataset, followed)
         flows: list[Flow] = []
         for student in spec.students:
-            flows.append(self._student("distil", dataset, student, teacher, trial))
+            flows.append(self._student("distil", dataset, student, followed))
             if spec.distil.without_distillation and self.needs_teacher(student):
-                flows.append(self._student("finetune", dataset, student, teacher, trial))
+                flows.append(self._student("finetune", dataset, student, followed[:1]))
         return flows
 
     def _student(
         self,
-        stage: str,
+        stage: TrialStage,
         dataset: str,
         student: str,
-        teacher: str | None = None,
-        teacher_trial: str | None = None,
+        teachers: tuple[tuple[str, str], ...] = (),
     ) -> Flow:
         """The best settings of a student on one seed, then these on every seed."""
 
         def trial(settings: Settings, seed: int) -> Trial:
-            return Trial(
-                "distil" if stage == "distil" else "finetune",
-                dataset, student, "student", settings, seed, teacher, teacher_trial,
-            )  # fmt: skip
+            return Trial(stage, dataset, student, "student", settings, seed, teachers)
 
         first, *others = self._spec.seeds
         if stage == "distil" and self._spec.distil.search is not None:
@@ -127,9 +128,11 @@ class Flows:
             grid = self.grid_of_student(student)
             settings = points(grid if stage == "distil" else without_losses(grid))
             outcomes = yield [self.task("train", trial(one, first)) for one in settings]
+        self._selection.others.update(("student", one.result.trial) for one in outcomes)
         best = self._best(outcomes)
         if best is None:
             return []
+        self._selection.trials.add(("student", best.result.trial))
         chosen = tuple(best.result.settings.items())
         repeated = yield [self.task("train", trial(chosen, seed)) for seed in others]
         kept = [best, *(one for one in repeated if one.result.state == "finished")]
@@ -172,8 +175,8 @@ class Flows:
             found += outcomes
         return found
 
-    def _cache_tasks(self, dataset: str, teacher: str, trial: str) -> list[Task]:
-        """Fill the teacher's cache once for each way in which students cut their texts."""
+    def _cache_tasks(self, dataset: str, teachers: tuple[tuple[str, str], ...]) -> list[Task]:
+        """Fill the teachers' caches once for each way in which students cut their texts."""
         spec = self._spec
         if not spec.distil.cache or any(term.on_layers for term in spec.distil.objective or ()):
             return []
@@ -187,16 +190,8 @@ class Flows:
                 continue
             seen.add("layers" if section.get("from") == "layers" else cuts)
             grid = {} if spec.distil.search else self.grid_of_student(student)
-            made = Trial(
-                "distil",
-                dataset,
-                student,
-                "student",
-                points(grid)[0],
-                spec.seeds[0],
-                teacher,
-                trial,
-            )
+            settings, seed = points(grid)[0], spec.seeds[0]
+            made = Trial("distil", dataset, student, "student", settings, seed, teachers)
             tasks.append(self.task("cache", made))
         return tasks
 
@@ -250,16 +245,20 @@ class Flows:
 
     def _best(self, outcomes: Iterable[Outcome]) -> Outcome | None:
         """The best finished outcome on validation; of equal ones the first."""
-        best: tuple[float, Outcome] | None = None
-        for outcome in outcomes:
-            result = outcome.result
-            value = result.validation.get(result.select_by)
-            if result.state != "finished" or value is None or value != value:
-                continue
-            rank = -value if result.select_by == "validation_loss" else value
-            if best is None or rank > best[0]:
-                best = rank, outcome
-        return None if best is None else best[1]
+        return next(iter(self._ranked(outcomes)), None)
+
+    def _ranked(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """The finished outcomes, the best on validation first; equal ones in their order."""
+
+        def rank(outcome: Outcome) -> float:
+            value = outcome.result.validation[outcome.result.select_by]
+            return value if outcome.result.select_by == "validation_loss" else -value
+
+        def counts(outcome: Outcome) -> bool:
+            value = outcome.result.validation.get(outcome.result.select_by)
+            return outcome.result.state == "finished" and value is not None and value == value
+
+        return sorted(filter(counts, outcomes), key=rank)
 
 
 def _label(trial: Trial) -> str:

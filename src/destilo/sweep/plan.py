@@ -159,7 +159,7 @@ def _representatives(sweep: Sweep, flows: Flows) -> Iterator[tuple[Trial, list[S
         for name in spec.students:
             grid = flows.grid_of_student(name)
             yield (
-                Trial("distil", dataset, name, "student", (), seed, first, "of-the-teacher"),
+                Trial("distil", dataset, name, "student", (), seed, ((first, "of-the-teacher"),)),
                 one_at_a_time(grid if search is None else search.space),
             )
             if spec.distil.without_distillation and not flows.needs_teacher(name):

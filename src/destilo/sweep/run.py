@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from destilo.errors import InputError
-from destilo.records import Collection, CollectionDataset, TrialResult
+from destilo.records import Collection, CollectionDataset, Role, TrialResult
 from destilo.runs import Run, reported_io, write_json
 from destilo.sweep.cost import Costs
 from destilo.sweep.executors import Executor
@@ -96,6 +96,8 @@ class _Work:
     wanted: deque[Task] = field(default_factory=deque)
     waiting: dict[tuple[Verb, str], list[tuple[_Open, int]]] = field(default_factory=dict)
     done: dict[tuple[Verb, str], Outcome] = field(default_factory=dict)
+    roles: dict[str, set[Role]] = field(default_factory=dict)
+    freed: set[str] = field(default_factory=set)
     written: float = 0.0
 
     def run(self, flows: list[Flow]) -> None:
@@ -129,6 +131,7 @@ class _Work:
             new = []
             for number, task in enumerate(tasks):
                 if task.verb != "cache":
+                    self.roles.setdefault(task.result.trial, set()).add(task.result.role)
                     self.results.setdefault(_place_of(task.result), None)
                 if (outcome := self.done.get(task.key)) is not None:
                     self._give(opened, number, outcome)
@@ -157,8 +160,20 @@ class _Work:
         for dataset, teacher in self.selection.teachers.items():
             if dataset not in known:
                 self.watcher.selected(dataset, teacher)
+        self._free_weights()
         if time.monotonic() - self.written > _WRITE_EVERY_SECONDS:
             self.write()
+
+    def _free_weights(self) -> None:
+        """Remove those of trials that have lost in every role that they were tried in."""
+        if self.recipes.sweep.spec.keep == "all":
+            return
+        chosen, others = self.selection.trials, self.selection.others
+        for trial in {trial for _, trial in others} - self.freed:
+            roles = self.roles[trial]
+            if all((role, trial) in others and (role, trial) not in chosen for role in roles):
+                forget_weights(trial, self.storage)
+                self.freed.add(trial)
 
     def _give(self, opened: _Open, number: int, outcome: Outcome) -> None:
         """Give a flow one of the outcomes it waits for, under the names that it asked by."""
@@ -256,11 +271,6 @@ def run_sweep(
                     work.run(flows)
                 finally:
                     collection = work.write()
-            if sweep.spec.keep == "selected":
-                kept = {one.trial for one in collection.trials if one.selected}
-                for one in collection.trials:
-                    if one.trial not in kept and one.state != "failed":
-                        forget_weights(one.trial, place)
             export_students(collection, place, path / "models")
             _report(path)
     return SweepResult(path, collection)

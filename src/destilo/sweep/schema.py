@@ -149,6 +149,7 @@ class DistilSpec(Spec):
         objective: Other terms, in place of those three.
         grid: Values by recipe key, or of ``term``, ``alpha`` and ``temperature``.
         search: In place of ``grid``.
+        n_teachers: Follow so many of the best candidates at once, with equal weights.
         select_by: Which run of a student is best on validation.
         without_distillation: Also train every student on the gold labels alone, over the grid's
             training keys.
@@ -162,6 +163,7 @@ class DistilSpec(Spec):
     objective: Annotated[tuple[TermSpec, ...], BeforeValidator(as_tuple)] | None = None
     grid: Grid = Field(default_factory=dict)
     search: SearchSpec | None = None
+    n_teachers: Count = 1
     select_by: Literal["metric", "validation_loss"] = "metric"
     without_distillation: bool = True
     cache: bool = True

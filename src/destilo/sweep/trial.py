@@ -42,8 +42,8 @@ class Trial:
         stage: On gold labels, or following ``teacher``.
         role: Whether ``model`` names a candidate teacher or a student.
         settings: In the order of the grid's axes.
-        teacher: The selected candidate's name, where the student needs it.
-        teacher_trial: The digest of its trial.
+        teachers: Name and trial of each selected candidate, where the student needs them; the
+            first is the best.
     """
 
     stage: TrialStage
@@ -52,8 +52,12 @@ class Trial:
     role: Role
     settings: Settings
     seed: int
-    teacher: str | None = None
-    teacher_trial: str | None = None
+    teachers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def teacher(self) -> str | None:
+        """The names of those it follows, for people."""
+        return " + ".join(name for name, _ in self.teachers) or None
 
 
 @dataclass
@@ -69,7 +73,7 @@ class Recipes:
         Raises:
             RecipeError: If the sections of the sweep do not make a valid recipe together.
         """
-        key = (trial.stage, trial.dataset, trial.model, trial.role, trial.teacher_trial)
+        key = (trial.stage, trial.dataset, trial.model, trial.role, trial.teachers)
         if key not in self._drafts:
             self._drafts[key] = self._compose(trial)
         made = self._drafts[key]
@@ -142,8 +146,9 @@ class Recipes:
             else _as_student(candidate.section)
         )
         merge_drafts(draft, self._section(student, (group, trial.model), ("student",)))
-        if trial.teacher_trial is not None:
-            draft.value["teacher"] = self._teacher(trial)
+        if trial.teachers:
+            sections = [self._teacher(trial, *one) for one in trial.teachers]
+            draft.value["teacher"] = sections if len(sections) > 1 else sections[0]
         if trial.stage == "distil" and spec.distil.objective is not None:
             terms = [term.model_dump(mode="json", by_alias=True) for term in spec.distil.objective]
             draft.value["objective"] = terms
@@ -156,9 +161,9 @@ class Recipes:
     def _student(self, trial: Trial, candidate: CandidateSpec) -> dict[str, Any]:
         """A student's section; where nothing is distilled it must owe the teacher nothing."""
         section = dict(candidate.section)
-        if trial.stage == "distil" or trial.teacher is None:
+        if trial.stage == "distil" or not trial.teachers:
             return section
-        origin = self.sweep.spec.teachers[trial.teacher].section
+        origin = self.sweep.spec.teachers[trial.teachers[0][0]].section
         if origin.get("model") is not None and origin.get("weights") != "random":
             return section | {"of": "encoder"}
         if section.get("from") == "layers":  # the teacher began with random weights: so does it
@@ -166,12 +171,11 @@ class Recipes:
             return made | {key: section[key] for key in ("layers", "dropout") if key in section}
         return section
 
-    def _teacher(self, trial: Trial) -> dict[str, Any]:
-        assert trial.teacher is not None  # whoever knows its trial knows its name
-        origin = self.sweep.spec.teachers[trial.teacher].section
-        section: dict[str, Any] = {"model": f"{TEACHER_OF}{trial.teacher_trial}"}
+    def _teacher(self, trial: Trial, name: str, digest_of_trial: str) -> dict[str, Any]:
+        origin = self.sweep.spec.teachers[name].section
+        section: dict[str, Any] = {"model": f"{TEACHER_OF}{digest_of_trial}"}
         if origin.get("model") is not None and origin.get("weights") != "random":
-            section["encoder"] = self._resolved(trial.teacher, str(origin["model"]))
+            section["encoder"] = self._resolved(name, str(origin["model"]))
         if trial.stage == "distil" and self._cached():
             section["cache"] = "logits"
         return section
