@@ -4,7 +4,9 @@ A sweep is done once in peace and once under ``kill -9`` of all its processes, a
 spread over the time that the first one took; each time the same command goes on. Then everything
 must be equal but what was timed: ``results.json``, the tables, and the weights to the byte.
 
-    python benchmarks/killed_sweep.py --sweep FILE --output DIR [--kills 10] [--seed 13]
+    OMP_NUM_THREADS=1 python benchmarks/killed_sweep.py --output DIR [--sweep FILE] [--kills 10]
+
+Without --sweep it is one of tiny models on the embedded data.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from bench.collection import tiny_sweep
 
 TIMED = re.compile(
     r"seconds|latency|throughput|peak_memory|n_kept|inferences|hours|by time|of wide|times as long|"
@@ -115,7 +119,7 @@ def differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sweep", type=Path, required=True, help="a sweep file")
+    parser.add_argument("--sweep", type=Path, help="a sweep file")
     parser.add_argument("--output", type=Path, required=True, help="an empty folder")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=13, help="of the moments")
@@ -123,6 +127,10 @@ def main() -> None:
     options = parser.parse_args()
     more = ["--workers", str(options.workers)]
 
+    if options.sweep is None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        options.sweep = options.output / "sweep.json"
+        options.sweep.write_text(json.dumps(tiny_sweep(2, max_steps=12, whole=True)))
     peace, fire = options.output / "in-peace", options.output / "under-fire"
     seconds, start = do_in_peace(options.sweep, peace, more)
     print(f"in peace: {seconds:.0f} s, of which {start:.0f} s until the first trial", flush=True)

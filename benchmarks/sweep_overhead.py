@@ -21,42 +21,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from bench.collection import tiny_sweep
+
 from destilo.sweep.load import load_sweep
 from destilo.sweep.plan import plan_sweep
-
-CONFIG = {
-    "model_type": "bert",
-    "hidden_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 256,
-}
-
-
-def sweep(n: int) -> dict[str, Any]:
-    """A sweep whose students make ``n`` trials."""
-    split = {"format": "synthetic", "size": 40}
-    return {
-        "base": {
-            "task": "question-answering",
-            "data": {"train": split, "validation": split, "test": split, "leak_check": "off"},
-            "encoding": {"max_length": 224},
-            "training": {"max_steps": 2, "threads": 1, "per_device_train_batch_size": 4},
-        },
-        "datasets": {"questions": {}},
-        "teachers": {
-            "teacher": {
-                "config": CONFIG,
-                "tokenizer": {"algorithm": "wordpiece", "vocab_size": 400},
-            }
-        },
-        "students": {"student": {"from": "layers", "layers": 1}},
-        "distil": {
-            "grid": {"learning_rate": [1e-5 * (1 + number) for number in range(n)]},
-            "without_distillation": False,
-        },
-    }
 
 
 class Watch:
@@ -84,7 +52,7 @@ class Watch:
 
 def measure_plan(n: int) -> None:
     start = time.perf_counter()
-    plan = plan_sweep(load_sweep(sweep(n)))
+    plan = plan_sweep(load_sweep(tiny_sweep(n)))
     figures = {
         "tasks": plan.tasks,
         "seconds": time.perf_counter() - start,
@@ -117,7 +85,7 @@ def measure_trials(n: int, make_executor: Callable[[Any], Any]) -> tuple[float, 
         pipeline.run = timed
         try:
             run_sweep(
-                load_sweep(sweep(n)), output=folder, make_executor=make_executor, watcher=watch
+                load_sweep(tiny_sweep(n)), output=folder, make_executor=make_executor, watcher=watch
             )
         finally:
             pipeline.run = alone
