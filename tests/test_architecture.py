@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "destilo"
 LEVELS = (
     ("errors", "records", "rows", "progress", "layer_map", "layer_reading"),
     ("catalogue", "recipe", "runs"),
-    ("tasks", "data", "models"),
+    ("tasks", "data", "models", "trimming"),
     ("teacher", "objective"),
     ("training", "evaluation", "predict", "counting", "timing", "profiling"),
     ("figures", "report"),  # of one run, from its files alone

@@ -27,6 +27,7 @@ from destilo.cli.recipes import check, copy
 from destilo.cli.results import report
 from destilo.cli.running import evaluate, profile, run, train
 from destilo.cli.sweeping import sweep
+from destilo.cli.trimming import trim
 from destilo.errors import DestiloError
 from destilo.terminal import error_console, output_console
 
@@ -53,6 +54,7 @@ for _name, _command in (
     ("evaluate", evaluate),
     ("profile", profile),
     ("sweep", sweep),
+    ("trim", trim),
     ("report", report),
     ("list", list_things),
     ("copy", copy),
