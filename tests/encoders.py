@@ -47,7 +47,7 @@ CONFIGS: dict[str, Mapping[str, Any]] = {
     },
 }
 ARCHITECTURE_NAMES = tuple(CONFIGS)
-_MORE: dict[str, Mapping[str, Any]] = {"roformer": {**_SHAPE, "embedding_size": 16}}
+MORE: dict[str, Mapping[str, Any]] = {"roformer": {**_SHAPE, "embedding_size": 16}}
 TASKS = ("text-classification", "token-classification", "question-answering")
 LABELS = ("O", "B-LOC", "B-PER")
 
@@ -70,7 +70,7 @@ def tiny_model(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = model_from_config(
-        {"model_type": model_type, **(CONFIGS | _MORE)[model_type], **changes},
+        {"model_type": model_type, **(CONFIGS | MORE)[model_type], **changes},
         task,
         labels=labels_of(task) if labels is None else labels,
         vocab_size=vocab_size,

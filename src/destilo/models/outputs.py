@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -82,6 +82,23 @@ class UnitLogits:
 
     logits: Tensor
     mask: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStates:
+    """The same of a head over a vocabulary, before its logits are made: those do not fit at once.
+
+    Attributes:
+        hidden: [units, width], what the head reads.
+        head: From [n, width] to logits [n, vocabulary].
+    """
+
+    hidden: Tensor
+    head: Callable[[Tensor], Tensor]
+
+    def logits(self, units: slice = slice(None)) -> UnitLogits:
+        """The logits of some units."""
+        return UnitLogits(self.head(self.hidden[units]))
 
 
 @dataclass(frozen=True, slots=True)
