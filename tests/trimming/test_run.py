@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForMaskedLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -25,7 +27,7 @@ from destilo.trimming.corpus import Corpus
 from destilo.trimming.report import REPORT_FILE, TrimReport
 from destilo.trimming.run import load_source, trim, trim_model
 from tests.encoders import CONFIGS, LABELS, heads_of, tiny_model
-from tests.factories import SENTENCES
+from tests.factories import SENTENCES, raw_tokenizer
 
 SIZES = {"byte-level-bpe": 340, "wordpiece": 200, "unigram": 110}
 HELD_OUT = "La niña del pingüino se cayó en Mérida."
@@ -97,6 +99,67 @@ def test_a_trimmed_folder_reads_alike_everywhere(
         with torch.inference_mode():
             logits = before(**old).logits[..., rows], after(**new).logits
         assert torch.allclose(*logits, rtol=1e-6, atol=1e-6)
+
+
+def scored(*special: str) -> list[tuple[str, float]]:
+    pieces = json.loads(raw_tokenizer("unigram").to_str())["model"]["vocab"]
+    plain = [(piece, score) for piece, score in pieces if not piece.startswith("[")]
+    return [*((piece, 0.0) for piece in special), *plain, ("<mask>", 0.0)]
+
+
+def native_tokenizer(name: str) -> Any:
+    """A tokenizer of a class of its own, which builds its parts anew whenever it is loaded."""
+    if name in ("BertTokenizer", "DistilBertTokenizer"):
+        vocab: Any = json.loads(raw_tokenizer("wordpiece").to_str())["model"]["vocab"]
+        return getattr(transformers, name)(vocab=vocab, do_lower_case=False)
+    if name == "RobertaTokenizer":
+        model = json.loads(raw_tokenizer("byte-level-bpe").to_str())["model"]
+        merges: Any = [tuple(pair) for pair in model["merges"]]
+        return transformers.RobertaTokenizer(vocab=model["vocab"], merges=merges)
+    special = {
+        "XLMRobertaTokenizer": ("<s>", "<pad>", "</s>", "<unk>"),
+        "CamembertTokenizer": ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"),
+        "AlbertTokenizer": ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
+        "DebertaV2Tokenizer": ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"),
+    }[name]
+    return getattr(transformers, name)(vocab=scored(*special))
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [
+        ("BertTokenizer", "bert"),
+        ("DistilBertTokenizer", "distilbert"),
+        ("RobertaTokenizer", "roberta"),
+        ("XLMRobertaTokenizer", "xlm-roberta"),
+        ("CamembertTokenizer", "camembert"),
+        ("AlbertTokenizer", "albert"),
+        ("DebertaV2Tokenizer", "deberta-v2"),
+    ],
+)
+def test_tokenizers_of_classes_of_their_own(name: str, model_type: str, tmp_path: Path) -> None:
+    whole = native_tokenizer(name)
+    shape = CONFIGS.get(model_type, CONFIGS["roberta"])
+    keys = {**shape, "vocab_size": len(whole), "pad_token_id": whole.pad_token_id}
+    keys |= {"bos_token_id": whole.cls_token_id, "eos_token_id": whole.sep_token_id}
+    model = cast("PreTrainedModel", AutoModel.from_config(AutoConfig.for_model(model_type, **keys)))
+    save_model(tmp_path / "m", model=model, tokenizer=whole, settings={})
+    trim(
+        str(tmp_path / "m"),
+        corpora=[corpus(tmp_path, *SENTENCES[:4])],
+        target=Target(coverage=1.0),
+        output=tmp_path / "t",
+    )
+    plain = AutoTokenizer.from_pretrained(tmp_path / "t")
+    alone = Tokenizer.from_file(str(tmp_path / "t" / "tokenizer.json"))
+    assert type(plain).__name__ == name
+    assert len(plain) < len(whole)
+    for text in (*SENTENCES, HELD_OUT, "汉字 [MASK] <mask> 😀"):
+        assert plain(text, text)["input_ids"] == alone.encode(text, text).ids
+    for text in SENTENCES[:4]:
+        tokens = plain.convert_ids_to_tokens(plain(text)["input_ids"])
+        assert tokens == whole.convert_ids_to_tokens(whole(text)["input_ids"])
+    assert load_source(str(tmp_path / "t")).model.config.pad_token_id == plain.pad_token_id
 
 
 @pytest.mark.parametrize("task", ["token-classification", "question-answering"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -195,6 +197,16 @@ def test_other_algorithms_are_refused() -> None:
     suffix = Tokenizer(models.BPE({"a": 0}, [], end_of_word_suffix="</w>"))
     with pytest.raises(ModelError, match="prefix or a suffix"):
         read_vocabulary(json.loads(suffix.to_str()))
+
+
+def test_counting_and_choosing_need_no_torch() -> None:
+    parts = ("corpus", "counting", "choosing", "report", "tokenizer", "vocabulary")
+    code = (
+        f"import sys, {', '.join(f'destilo.trimming.{part}' for part in parts)}\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 # -- choosing -----------------------------------------------------------------------------

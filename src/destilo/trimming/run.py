@@ -41,6 +41,12 @@ from destilo.trimming.vocabulary import Vocabulary, read_vocabulary
 
 HELD_OUT_EVERY = 100
 
+# What a tokenizer's class may write beside tokenizer.json: it would number the old pieces.
+_OLD_PIECES = (
+    *("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"),
+    *("spiece.model", "spm.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -284,8 +290,8 @@ def _write(
 def _write_tokenizer(source: Source, content: Mapping[str, Any], folder: Path) -> None:
     """Save the tokenizer's settings as they are, with the new pieces in ``tokenizer.json``."""
     source.tokenizer.save_pretrained(folder)
-    for name in ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"):
-        (folder / name).unlink(missing_ok=True)  # they would number the old pieces
+    for name in _OLD_PIECES:
+        (folder / name).unlink(missing_ok=True)
     text = json.dumps(dict(content), ensure_ascii=False, indent=2)
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
     path = folder / "tokenizer_config.json"
