@@ -222,6 +222,21 @@ def test_every_hundredth_line_is_set_aside(tmp_path: Path) -> None:
     assert sum(kind.kept for kind in report.kinds) == report.after.vocabulary
 
 
+def test_rows_without_a_piece_go_and_little_text_is_no_check(tmp_path: Path) -> None:
+    tokenizer = write_source(tmp_path / "m", "wordpiece", "bert")
+    model = load_source(str(tmp_path / "m")).model
+    model.resize_token_embeddings(256, mean_resizing=False)
+    model.save_pretrained(tmp_path / "m")
+    report = trim(
+        str(tmp_path / "m"),
+        corpora=[corpus(tmp_path, *SENTENCES)],
+        target=Target(size=10_000),
+        output=tmp_path / "t",
+    )
+    assert (report.before.vocabulary, report.after.vocabulary) == (256, len(tokenizer))
+    assert report.held_out == ()
+
+
 def test_an_output_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     tokenizer = write_source(tmp_path / "m", "wordpiece", "bert")
     keep = range(len(tokenizer))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from destilo.errors import InputError, ModelError
-from destilo.trimming.choosing import Target, choose_pieces
+from destilo.trimming.choosing import Target, choose_pieces, with_needed
 from destilo.trimming.counting import PieceCounts, count_pieces, plain_tokenizer, read_again
 from destilo.trimming.tokenizer import trim_tokenizer
 from destilo.trimming.vocabulary import Vocabulary, read_vocabulary
@@ -188,6 +188,23 @@ def test_a_special_piece_cannot_go() -> None:
         trim_tokenizer(content, keep=[0, 1, 3, 4])
     with pytest.raises(ModelError, match="no piece number 9999"):
         trim_tokenizer(content, keep=[0, 1, 2, 3, 4, 9999])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_piece_needs_comes_with_it(kind: Kind) -> None:
+    vocabulary = read_vocabulary(content_of(kind))
+    plain = [one for one, index in vocabulary.ids.items() if vocabulary.kinds[index] != "special"]
+    longest = max(plain, key=lambda piece: (len(piece), piece))
+    kept = with_needed(vocabulary, [vocabulary.ids[longest]])
+    assert vocabulary.always_kept(characters=False) < set(kept)
+    assert with_needed(vocabulary, kept) == kept
+    trimmed = plain_tokenizer(trim_tokenizer(content_of(kind), keep=kept))
+    spelt = raw_tokenizer(kind).decode([vocabulary.ids[longest]])
+    before = raw_tokenizer(kind).encode(spelt, add_special_tokens=False).tokens
+    if set(before) <= set(trimmed.get_vocab()):
+        assert trimmed.encode(spelt, add_special_tokens=False).tokens == before
+    with pytest.raises(ModelError, match="no piece number"):
+        with_needed(vocabulary, [10**6])
 
 
 def test_other_algorithms_are_refused() -> None:

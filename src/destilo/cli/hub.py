@@ -32,7 +32,13 @@ def stay_offline_without_hub(recipe: Recipe) -> None:
     To be called before they are imported, since they read their environment then. Nothing is
     looked up for a recipe whose models and data are all here.
     """
-    if any(os.environ.get(name) for name in _OFFLINE) or not needs_hub(recipe):
+    if not any(os.environ.get(name) for name in _OFFLINE) and needs_hub(recipe):
+        use_cache_without_hub()
+
+
+def use_cache_without_hub() -> None:
+    """Look for the hub, and if it is not there, tell the libraries to use their cache alone."""
+    if any(os.environ.get(name) for name in _OFFLINE):
         return
     if not is_reachable(os.environ.get("HF_ENDPOINT") or _ENDPOINT):
         os.environ["HF_HUB_OFFLINE"] = "1"

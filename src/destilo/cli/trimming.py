@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from destilo.cli.hub import use_cache_without_hub
 from destilo.cli.options import JsonOption, QuietOption
 from destilo.cli.running import quiet_libraries
 from destilo.terminal import TerminalProgress, error_console, output_console, say, say_json, table
@@ -91,6 +92,8 @@ def trim(
     corpora = parse_corpora(corpus, column=column)
     checked = parse_corpora(held_out or (), column=column, option="--held-out")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # counting is all about reading
+    if not Path(model).exists():
+        use_cache_without_hub()
     quiet_libraries()
     from destilo.trimming.run import trim as trim_with
 
@@ -161,6 +164,8 @@ def _show(report: TrimReport) -> None:
         ]
         for one in report.held_out
     ]
+    if not held_out:
+        return
     columns = ["held out", "words", "coverage", "same lines", "pieces/word", "unknown"]
     console.print(table("\nwhat was not counted", columns, held_out))
 

@@ -7,13 +7,13 @@ is kept, every corpus is covered to the same share, and a small language is not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from destilo.errors import InputError
+from destilo.errors import InputError, ModelError
 from destilo.trimming.counting import PieceCounts
 from destilo.trimming.vocabulary import Vocabulary
 
@@ -75,12 +75,11 @@ def choose_pieces(
     if not counts or any(not one.n_pieces for one in counts):
         empty = ", ".join(one.name for one in counts if not one.n_pieces) or "corpus"
         raise InputError(f"There is no text in {empty}: nothing to count.")
+    check_target(vocabulary, target)
     ids = sorted(vocabulary.ids.values())
     kept = set(vocabulary.always_kept(characters=target.characters))
-    if target.size is not None:
-        if target.size >= len(ids):
-            return Choice(tuple(ids))
-        _check_room(target.size, len(kept), target)
+    if target.size is not None and target.size >= len(ids):
+        return Choice(tuple(ids))
     entry = _entries(vocabulary.size, sorted(kept), counts)
     chosen = [index for index in np.lexsort((np.arange(len(entry)), entry)) if index not in kept]
     pieces = {index: piece for piece, index in vocabulary.ids.items()}
@@ -97,8 +96,14 @@ def choose_pieces(
     return Choice(tuple(sorted(kept)), for_merges=len(kept - wanted))
 
 
-def _check_room(size: int, needed: int, target: Target) -> None:
-    if size >= needed:
+def check_target(vocabulary: Vocabulary, target: Target) -> None:
+    """Refuse a size that has no room for what always stays, before anything is counted.
+
+    Raises:
+        InputError: With the size that is needed.
+    """
+    needed = len(vocabulary.always_kept(characters=target.characters))
+    if target.size is None or target.size >= needed:
         return
     hint = (
         ", or drop single characters that the texts do not use (--characters used)"
@@ -106,9 +111,25 @@ def _check_room(size: int, needed: int, target: Target) -> None:
         else ""
     )
     raise InputError(
-        f"A size of {size:,} has no room for the {needed:,} pieces that always stay (special "
-        f"ones, bytes{', single characters' if target.characters else ''}). Raise --size{hint}."
+        f"A size of {target.size:,} has no room for the {needed:,} pieces that always stay "
+        f"(special ones, bytes{', single characters' if target.characters else ''}). "
+        f"Raise --size{hint}."
     )
+
+
+def with_needed(vocabulary: Vocabulary, keep: Iterable[int]) -> tuple[int, ...]:
+    """Add what pieces cannot do without: special pieces, bytes and the parts that BPE joins.
+
+    Raises:
+        ModelError: If an id is no piece's.
+    """
+    names = {index: piece for piece, index in vocabulary.ids.items()}
+    kept = set(vocabulary.always_kept(characters=False))
+    for index in keep:
+        if index not in names:
+            raise ModelError(f"There is no piece number {index} in this tokenizer.")
+        kept |= vocabulary.needed_by(names[index])
+    return tuple(sorted(kept))
 
 
 def _entries(size: int, kept: Sequence[int], counts: Sequence[PieceCounts]) -> NDArray[np.float64]:

@@ -23,7 +23,13 @@ from destilo.models.folder import (
     replace_folder,
 )
 from destilo.progress import Progress, Silent
-from destilo.trimming.choosing import Choice, Target, choose_pieces
+from destilo.trimming.choosing import (
+    Choice,
+    Target,
+    check_target,
+    choose_pieces,
+    with_needed,
+)
 from destilo.trimming.corpus import Corpus, read_lines, size_units
 from destilo.trimming.counting import Reading, count_pieces, plain_tokenizer, read_again
 from destilo.trimming.model import tables_of, trim_embeddings
@@ -78,7 +84,8 @@ def trim_model(
 
     Args:
         folder: A folder in Hugging Face layout, or a hub id.
-        keep: Ids to keep; those of special pieces must be among them.
+        keep: Ids to keep. What they need is kept as well: special pieces, bytes, and the
+            parts that BPE joins them from.
         output: The new folder: model, configuration, tokenizer and, where the old one has it,
             ``destilo.json``. It is there whole or not at all.
         force: Replace an ``output`` that an earlier trimming wrote.
@@ -91,7 +98,7 @@ def trim_model(
     """
     check_output(output, source=str(folder), force=force)
     source = load_source(str(folder))
-    kept = tuple(sorted(set(keep)))
+    kept = with_needed(source.vocabulary, keep)
     trimmed = trim_embeddings(source.model, keep=kept)
     sizes = model_size(source.model), model_size(trimmed)
     _write(source, trimmed, trim_tokenizer(source.content, keep=kept), output, {})
@@ -130,6 +137,7 @@ def trim(
     check_output(output, source=name, force=force)
     source = load_source(name)
     vocabulary, before = source.vocabulary, plain_tokenizer(source.content)
+    check_target(vocabulary, target)
     counts = []
     watcher.begin("counting pieces, MB read", size_units(corpora))
     for corpus in corpora:
@@ -147,7 +155,7 @@ def trim(
         kinds=kind_figures(vocabulary, choice.kept),
         n_for_merges=choice.for_merges,
         counted=tuple(corpus_figures(one, choice.kept) for one in counts),
-        held_out=tuple(map(held_out_figures, readings)),
+        held_out=tuple(held_out_figures(one) for one in readings if one.n_lines),
         before=model_size(source.model),
         after=model_size(trimmed),
     )
@@ -175,6 +183,13 @@ def _read(
             )
         )
     progress.end()
+    for one in readings:
+        if not one.n_lines:
+            progress.note(
+                f"{one.name} has too few lines to set any aside; check on other text with "
+                "--held-out",
+                level="warning",
+            )
     return readings
 
 
