@@ -313,7 +313,7 @@ def test_what_cannot_be_packed_is_said(source: CorpusSource, tmp_path: Path) -> 
 
 
 _MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 from destilo.data.corpus import CorpusSource
 from destilo.data.order import BlockPlan
@@ -326,11 +326,14 @@ root = Path(sys.argv[3])
 store = pack(CorpusSource("train", "text", (Path(sys.argv[2]),)), tokenizer, root=root)
 plan = BlockPlan(len(store.train), store.train.lengths, batch_size=32, seed=1)
 pieces = sum(len(store.train[i]) for batch in plan.epoch(0) for i in batch)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, pieces)
+# Not ru_maxrss, which begins with what the parent process had.
+status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+print(status["VmHWM"].split()[0], pieces)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is told by Linux")
 def test_more_text_needs_no_more_memory(tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokenizer.json"
     text_tokenizer("wordpiece").tokenizer.save(str(tokenizer))
@@ -348,5 +351,5 @@ def test_more_text_needs_no_more_memory(tmp_path: Path) -> None:
         memory, pieces = map(int, done.stdout.split())
         used.append((memory, pieces))
     assert used[1][1] == 4 * used[0][1]
-    # Kibibytes; the allocator's own unrest, against 60 MB more of text and stores.
-    assert used[1][0] - used[0][0] < 12 << 10
+    # Kibibytes; the allocator's own unrest. The larger text alone has 20 MB more.
+    assert used[1][0] - used[0][0] < 8 << 10
