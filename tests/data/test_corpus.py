@@ -208,3 +208,18 @@ def test_a_document_is_a_value(blocks: Path) -> None:
     first = next(read_documents(text_source(blocks)))
     assert isinstance(first, Document)
     assert first == next(read_documents(text_source(blocks)))
+
+
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "corpus" / "tl-open.txt.xz"
+
+
+@pytest.mark.skipif(not SHARED.is_file(), reason="no ../shared/corpus beside the project")
+def test_a_real_corpus_is_divided_without_copies_on_both_sides() -> None:
+    division = Division(held_out=0.05)
+    seen: dict[str, set[str]] = {TRAIN: set(), HELD_OUT: set()}
+    source = text_source(SHARED)
+    for document in read_documents(source):
+        seen[str(division.side(document.key))].add(" ".join(document.text.split()))
+    assert not seen[TRAIN] & seen[HELD_OUT]
+    assert 0.03 < len(seen[HELD_OUT]) / (len(seen[TRAIN]) + len(seen[HELD_OUT])) < 0.07
+    assert document.place.bytes_read == source.size_bytes

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from destilo.data import packing
 from destilo.data.blocks import Blocks, Packed, open_store
 from destilo.data.corpus import CorpusSource, Division, read_documents
+from destilo.data.hub import HubSource
 from destilo.data.packing import PackSettings, cuts, pack
 from destilo.errors import DataError, InputError
 from destilo.progress import Silent
@@ -206,6 +207,51 @@ def test_an_interrupted_packing_ends_with_the_same_bytes(
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+class _Watch(Silent):
+    def __init__(self) -> None:
+        self.total = self.done = 0
+        self.rates: list[float] = []
+        self.told: list[str] = []
+
+    def note(self, message: str, *, level: str = "info") -> None:
+        self.told.append(message)
+
+    def begin(self, name: str, total: int, *, done: int = 0) -> None:
+        self.total, self.done = total, done
+
+    def advance(self, amount: int = 1, *, figures: Any = None) -> None:
+        self.done += amount
+        self.rates.append(figures["tokens/s"])
+
+
+def test_a_watcher_is_told_how_far_it_is(
+    source: CorpusSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_BATCH_CHARACTERS", 500)
+    watch = _Watch()
+    packed(source, tmp_path / "s", progress=watch)
+    assert watch.done == watch.total == source.size_bytes
+    assert len(watch.rates) > 10
+    assert min(watch.rates) > 0
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_data_set_is_packed_from_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: CorpusSource
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(packing, "_TELL_SECONDS", -1.0)
+    (tmp_path / "set").mkdir()
+    rows = datasets.Dataset.from_dict({"text": documents(120)})
+    rows.to_parquet(str(tmp_path / "set/train.parquet"))
+    watch = _Watch()
+    hub = CorpusSource("train", "hub", hub=HubSource(str(tmp_path / "set")))
+    found = packed(hub, tmp_path / "s", progress=watch)
+    assert "tokens packed" in watch.told[0]
+    assert found.facts == packed(source, tmp_path / "s").facts
+
+
 def test_what_is_packed_is_not_packed_again(source: CorpusSource, tmp_path: Path) -> None:
     packed(source, tmp_path / "s")
     progress = _Kill(after=0)
@@ -317,6 +363,7 @@ import sys
 from pathlib import Path
 from destilo.data.corpus import CorpusSource
 from destilo.data.order import BlockPlan
+from destilo.data.hub import HubSource
 from destilo.data.packing import PackSettings, pack
 from destilo.tasks.tokenization import TextTokenizer
 from tokenizers import Tokenizer

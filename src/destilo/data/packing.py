@@ -61,6 +61,7 @@ _PROGRESS = "progress.json"
 _BATCH_CHARACTERS = 1 << 19
 _BATCH_DOCUMENTS = 4096
 _COMMIT_PIECES = 1 << 20
+_TELL_SECONDS = 30.0
 
 Ints = NDArray[np.int64]
 
@@ -154,9 +155,7 @@ class _Packing:
 
     def run(self) -> None:
         self._resume()
-        self.progress.begin(
-            f"{self.source.name}: pack", self.source.size_bytes, done=self.place.bytes_read
-        )
+        self._tell = _Telling(self.progress, self.source, place=self.place, pieces=self._pieces())
         try:
             self._pack()
         finally:
@@ -165,15 +164,12 @@ class _Packing:
                 side.close()
 
     def _pack(self) -> None:
-        started, before, told = time.monotonic(), self._pieces(), self.place.bytes_read
         for batch in self._batches():
             self._add(batch)
             self.place = batch[-1].place
             if sum(side.waiting for side in self.sides.values()) >= _COMMIT_PIECES:
                 self._commit()
-            rate = (self._pieces() - before) / max(1e-9, time.monotonic() - started)
-            self.progress.advance(self.place.bytes_read - told, figures={"tokens/s": round(rate)})
-            told = self.place.bytes_read
+            self._tell.step(self.place, pieces=self._pieces())
         for side in self.sides.values():
             side.finish()
         self._commit()
@@ -269,6 +265,29 @@ class _Packing:
             },
         )
         (self.folder / _PROGRESS).unlink()
+
+
+class _Telling:
+    """How far packing is: in bytes of the files, or, where nobody says their size, in pieces."""
+
+    def __init__(
+        self, progress: Progress, source: CorpusSource, *, place: Place, pieces: int
+    ) -> None:
+        self._progress, self._name, self._total = progress, source.name, source.size_bytes
+        self._bytes, self._pieces = place.bytes_read, pieces
+        self._started = self._told = time.monotonic()
+        if self._total:
+            progress.begin(f"{source.name}: pack", self._total, done=place.bytes_read)
+
+    def step(self, place: Place, *, pieces: int) -> None:
+        now = time.monotonic()
+        rate = round((pieces - self._pieces) / max(1e-9, now - self._started))
+        if self._total:
+            self._progress.advance(place.bytes_read - self._bytes, figures={"tokens/s": rate})
+            self._bytes = place.bytes_read
+        elif now - self._told > _TELL_SECONDS:
+            self._told = now
+            self._progress.note(f"{self._name}: {pieces:,} tokens packed, {rate:,} a second")
 
 
 @dataclass(frozen=True, slots=True)
