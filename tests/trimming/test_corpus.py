@@ -48,7 +48,7 @@ def test_long_lines_are_cut_and_nothing_is_lost(
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     peaks = []
-    for number, copies in enumerate((40_000, 160_000)):
+    for number, copies in enumerate((10_000, 40_000)):
         path = tmp_path / f"{number}.txt.gz"
         path.write_bytes(gzip.compress((SENTENCES[0] + "\n").encode() * copies, 1))
         tracemalloc.start()
