@@ -111,6 +111,17 @@ def test_unigram_with_any_scores(
     assert_law(content, some_pieces(read_vocabulary(content), share=0.5, seed=seed), texts)
 
 
+def test_unigram_keeps_what_an_unknown_character_costs() -> None:
+    """x has no piece: xa b b b (-151), or an unknown x (10 below the lowest score) and abbb."""
+    scores = [("<unk>", 0.0), ("xa", -1.0), ("b", -50.0), ("abbb", -1.0), ("zzz", -1000.0)]
+    content = json.loads(Tokenizer(models.Unigram(scores, unk_id=0)).to_str())
+    vocabulary = read_vocabulary(content)
+    assert plain_tokenizer(content).encode("xabbb").tokens == ["xa", "b", "b", "b"]
+    kept = with_needed(vocabulary, [1, 2, 3])
+    assert vocabulary.ids["zzz"] in kept
+    assert assert_law(content, kept, ["xabbb"]) == 1
+
+
 @given(
     pieces=st.sets(letters, max_size=20),
     inner=st.sets(letters, max_size=20),
