@@ -19,6 +19,7 @@ from destilo.data.hub import HubSource
 from destilo.data.packing import PackSettings, cuts, pack
 from destilo.errors import DataError, InputError
 from destilo.progress import Silent
+from destilo.tasks.masking import MaskPieces, MaskSettings, mask_block
 from tests.factories import KINDS, SENTENCES, Kind, text_tokenizer
 
 FILES = ("pieces", "marks", "blocks")
@@ -356,6 +357,42 @@ def test_what_cannot_be_packed_is_said(source: CorpusSource, tmp_path: Path) -> 
     folder = packed(source, tmp_path / "s").folder
     with packing._held(folder), pytest.raises(InputError, match="another destilo process"):
         packed(source, tmp_path / "s")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whole_words_to_guess_are_as_many_characters_in_every_vocabulary(
+    tmp_path: Path, kind: Kind
+) -> None:
+    def known(word: str) -> bool:
+        pairs = [(one.pieces([word])[0], one.unk_id) for one in map(text_tokenizer, KINDS)]
+        return not any(unknown in pieces for pieces, unknown in pairs)
+
+    words = {word for text in documents(120) for word in text.split()}
+    kept = {word for word in words if known(word)}
+    path = tmp_path / "a"
+    path.write_text(
+        "\n\n".join(" ".join(filter(kept.__contains__, text.split())) for text in documents(120)),
+        encoding="utf-8",
+    )
+    source = CorpusSource("train", "text", (path,))
+    store = packed(source, tmp_path / "s", PackSettings(max_length=60), kind=kind)
+    assert store.facts["train"].unknown_pieces == 0
+    blocks = store.train
+    pieces, settings = MaskPieces.of(text_tokenizer(kind)), MaskSettings(whole_words=True)
+    guessed = 0
+    for epoch in range(8):
+        for index, block in enumerate(blocks):
+            masked = mask_block(
+                block.input_ids,
+                block.begins_word,
+                pieces=pieces,
+                settings=settings,
+                example=index,
+                epoch=epoch,
+            )
+            guessed += int(block.characters[masked.positions].sum())
+    text = sum(block.n_characters for block in blocks)
+    assert guessed / (8 * text) == pytest.approx(0.15, abs=0.005)
 
 
 _MEASURE = """

@@ -111,12 +111,19 @@ def pack(
             f"max_length: {settings.max_length} pieces leave no room for text between "
             f"{tokenizer.single.n_special} special ones. Raise it."
         )
+    corpus = corpus_facts(source)
     facts = {
         "format": FORMAT,
-        "corpus": corpus_facts(source),
+        "corpus": corpus,
         "tokenizer": tokenizer.digest,
         "settings": asdict(settings),
     }
+    if source.hub is not None and not source.hub.revision and "files" not in corpus:
+        progress.note(
+            f"{source.name}: nobody knows whether {source.hub} changes; what was packed once is "
+            "kept. Set `revision` to a commit.",
+            level="warning",
+        )
     folder = root / digest(facts)
     with reported_io(folder):
         folder.mkdir(parents=True, exist_ok=True)
