@@ -404,6 +404,24 @@ def test_the_baseline_of_a_ready_teacher_starts_from_its_encoder(tmp_path: Path)
     assert watcher.done == ["baseline"]
 
 
+def test_the_baseline_of_a_teacher_of_first_layers_starts_from_those(tmp_path: Path) -> None:
+    go(load(short(tmp_path / "data")), tmp_path / "encoder", until="teacher")
+    encoder = str(tmp_path / "encoder" / "teacher")  # two layers
+    tuned = short(tmp_path / "data", student={"from": "checkpoint", "model": encoder, "layers": 1})
+    tuned |= {"objective": [{"term": "labels"}]}
+    tuned.pop("teacher")
+    go(load(tuned), tmp_path / "tuned", until="student")
+    still: dict[str, Any] = {"evaluation__baseline": True, "training__learning_rate": 1e-12}
+    teacher = {"model": str(tmp_path / "tuned" / "student"), "encoder": encoder}
+    recipe = load(short(tmp_path / "data", teacher=teacher, student__layers=1, **still))
+    go(recipe, tmp_path / "run", until="baseline")
+    original = load_file(Path(encoder) / "model.safetensors")
+    made = weights(tmp_path / "run", "baseline")
+    name = "bert.encoder.layer.0.intermediate.dense.weight"
+    assert torch.allclose(made[name], original[name], atol=1e-6)
+    assert not any(".layer.1." in key for key in made)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ner", "questions", "pairs"])
 @pytest.mark.parametrize("algorithm", ["byte-level-bpe", "unigram"])

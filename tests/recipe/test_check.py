@@ -30,8 +30,9 @@ def test_the_encoder_of_a_ready_teacher_has_its_shape(
     minimal: dict[str, Any], make_model: MakeModel
 ) -> None:
     teacher, fewer = make_model("teacher"), make_model("fewer", num_hidden_layers=4)
-    other = make_model("other", model_type="electra")
-    assert findings({**minimal, "teacher": {"model": teacher, "encoder": teacher}}) == []
+    other, deeper = make_model("other", model_type="electra"), make_model("d", num_hidden_layers=24)
+    for encoder in (teacher, deeper):  # a teacher may be made from its encoder's first layers
+        assert findings({**minimal, "teacher": {"model": teacher, "encoder": encoder}}) == []
     for encoder, what in ((fewer, "number of layers (4)"), (other, "architecture (electra)")):
         found = only(findings({**minimal, "teacher": {"model": teacher, "encoder": encoder}}))
         assert found.key == "teacher.encoder"

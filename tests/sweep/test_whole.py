@@ -8,6 +8,7 @@ import pytest
 
 from destilo.pipeline import read_result
 from destilo.sweep.executors import Processes
+from destilo.sweep.load import load_sweep
 from tests.sweep.parts import do_sweep, sweep_value, tiny_sweep, write_sweep
 from tests.sweep.test_run import results, selected, stamps
 
@@ -79,3 +80,16 @@ def test_a_killed_sweep_ends_as_one_that_was_not(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert " 0 differ" in ran.stdout
+
+
+def test_candidates_may_be_the_first_layers_of_an_encoder(tmp_path: Path) -> None:
+    made, _ = do_sweep(tiny_sweep(tmp_path, "ner", **FEW), tmp_path / "first")
+    wide = next(one.trial for one in selected(made.collection) if one.model == "wide")
+    encoder = str(tmp_path / "first" / "trials" / wide / "student")
+    value = sweep_value(tmp_path, "ner", **FEW)
+    value["teachers"] = {"whole": {"model": encoder}, "half": {"model": encoder, "layers": 1}}
+    value["students"] = {"one-layer": {"from": "layers", "layers": 1}}
+    for _ in range(2):  # with either of them as the teacher
+        result, _ = do_sweep(load_sweep(value), tmp_path / "second")
+        assert result.failed == ()
+        value["teachers"].pop("whole", None)

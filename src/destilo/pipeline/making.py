@@ -59,6 +59,7 @@ def untrained_teacher(
             new_head=True,
             revision=None if spec.encoder else spec.revision,
             tokenizer=tokenizer,
+            config_changes=_as_deep_as(spec) if spec.encoder else None,
         )
     assert spec.config is not None  # the schema's rule, as is the next
     assert spec.tokenizer is not None
@@ -73,6 +74,15 @@ def untrained_teacher(
         pad_id=_pad_id(made),
     )
     return LoadedModel(model, made, text_tokenizer(made, model.config))
+
+
+def _as_deep_as(spec: TeacherSpec) -> dict[str, Any]:
+    """Keep the first layers of the encoder where the teacher was made from those alone."""
+    assert spec.encoder is not None  # whoever asks has looked
+    assert spec.model is not None
+    encoder = load_config(spec.encoder)
+    wanted = layer_count(load_config(spec.model, revision=spec.revision))
+    return fewer_layers(encoder, wanted) if wanted < layer_count(encoder) else {}
 
 
 def untrained_student(

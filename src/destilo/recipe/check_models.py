@@ -118,12 +118,11 @@ def _check_encoder(key: Key, teacher: TeacherSpec, facts: ModelFacts, findings: 
     _check_has_tokenizer(key, encoder, findings)
     if encoder.config is None or facts.config is None:
         return
-    architectures = (encoder.config.get("model_type"), facts.config.get("model_type"))
-    for what, mine, theirs in (
-        ("architecture", *architectures),
-        ("number of layers", encoder.layers, facts.layers),
-    ):
-        if mine is not None and theirs is not None and mine != theirs:
+    kinds = (encoder.config.get("model_type"), facts.config.get("model_type"))
+    layers = (encoder.layers, facts.layers)
+    for what, mine, theirs in (("architecture", *kinds), ("number of layers", *layers)):
+        first_ones = what == "number of layers" and (mine or 0) > (theirs or 0)
+        if mine is not None and theirs is not None and mine != theirs and not first_ones:
             findings.error(
                 key,
                 f"{teacher.encoder} has another {what} ({mine}) than {facts.source} ({theirs}): "
