@@ -67,7 +67,18 @@ def test_names_of_the_catalogue_may_stand_alone() -> None:
         ({"students": ["albeto-bas-4"]}, '"albeto-bas-4"', "Did you mean 'albeto-base-4'?"),
         ({"datasets": ["conll2002"]}, '"conll2002"', "Did you mean 'conll2002-es'?"),
         ({"datasets__ner__dataset": "sqca"}, '"sqca"', "Did you mean 'sqac'?"),
+        ({"datasets__ner__data": {"dataset": "sqca"}}, '"sqca"', "Did you mean 'sqac'?"),
+        ({"base__data": {"dataset": "sqca"}}, '"sqca"', "Did you mean 'sqac'?"),
         ({"datasets__a b": {}}, '"a b"', "'a b' names folders"),
+        ({"seeds": [1, 1]}, '"seeds"', "repeats one"),
+        ({"distil__n_teachers": 3}, '"n_teachers"', "the best 3 of 2"),
+        ({"base__student": {"from": "layers"}}, '"student"', "makes it of `students`"),
+        ({"datasets__ner__objective": []}, '"objective"', "makes it of `distil`"),
+        (
+            {"finetune__grid": {"learning_rate": [1e-3], "training.learning_rate": [2e-3]}},
+            '"training.learning_rate"',
+            "the same key as `learning_rate`",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(
@@ -131,7 +142,7 @@ def test_one_mistake_is_told_once_for_all_data_sets(tmp_path: Path) -> None:
             {"distil__objective": [{"term": "labels"}], "distil__grid": {"alpha": [0.5]}},
             "`objective` is fixed, so alpha cannot vary",
         ),
-        ({"seeds": [13, 13]}, "`seeds` repeats one"),
+        ({"seeds": [13, 13]}, "seeds: repeats one"),
         ({"distil__grid": {}, "distil__search": SEARCH | {"space": {}}}, "distil.search.space"),
         (
             {
@@ -228,3 +239,21 @@ def test_a_plan_for_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert plan["tasks"] == sum(phase["tasks"] for phase in plan["phases"])
     assert plan["done"] == 0
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "message"),
+    [
+        ("alpha", {"low": 0, "high": 1, "step": 0}, "step: must be greater than 0"),
+        ("alpha", {"low": 0, "high": 1, "step": -0.1}, "step: must be greater than 0"),
+        ("per_device_train_batch_size", {"low": 4, "high": 8, "step": 0.5}, "whole numbers"),
+        ("training.eval_steps", {"low": 0.5, "high": 8}, "whole numbers"),
+    ],
+)
+def test_an_impossible_range_is_refused(
+    tmp_path: Path, axis: str, values: dict[str, float], message: str
+) -> None:
+    search = {"n_trials": 3, "space": {axis: values}}
+    told = refused(tmp_path, distil__grid=None, distil__search=search)
+    assert message in told
+    assert f"{tmp_path / 'sweep.yaml'}:" in told

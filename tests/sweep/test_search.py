@@ -50,6 +50,15 @@ def test_the_same_seed_asks_for_the_same_trials(sampler: str) -> None:
     assert one != other
 
 
+@pytest.mark.parametrize(
+    "axis", ["training.per_device_train_batch_size", "early_stopping_patience", "student.layers"]
+)
+def test_ranges_of_whole_numbers_whatever_their_spelling(axis: str) -> None:
+    space = {axis: {"low": 1, "high": 6}}
+    values = [dict(one)[axis] for one in asked(Search(spec(space=space), minimise=True), 5, len)]
+    assert all(isinstance(value, int) for value in values)
+
+
 def test_what_is_asked_for_lies_in_the_space() -> None:
     for settings in asked(Search(spec(), minimise=True), 20, alpha):
         values = dict(settings)

@@ -23,6 +23,8 @@ from destilo.sweep.schema import (
     DistilSpec,
     RangeSpec,
     SweepSpec,
+    is_whole,
+    key_of,
 )
 
 
@@ -88,6 +90,7 @@ def load_sweep(
     if wanted:
         chosen = {name: spec.datasets[name] for name in spec.datasets if name in wanted}
         spec = spec.model_copy(update={"datasets": chosen})
+    _check_sections(spec, places)
     _check_axes(spec, places)
     _check_names(spec, places)
     return Sweep(spec, draft.places)
@@ -110,15 +113,42 @@ def _check_catalogue(value: Mapping[str, Any], places: Places) -> None:
         [(("datasets", number), name) for number, name in enumerate(datasets)]
         if isinstance(datasets, list)
         else [
-            (("datasets", name, "dataset"), section["dataset"])
+            (("datasets", name, *inner, "dataset"), holder["dataset"])
             for name, section in datasets.items()
-            if "dataset" in section
+            for inner, holder in (((), section), (("data",), section.get("data")))
+            if isinstance(holder, Mapping) and "dataset" in holder
         ]
     )
+    shared = value.get("base", {}).get("data")
+    if isinstance(shared, Mapping) and "dataset" in shared:
+        named.append((("base", "data", "dataset"), shared["dataset"]))
     for key, name in named:
         if name not in DATASETS:
             message = suggest(str(name), DATASETS, kind="data set of the catalogue")
             problems.append(at_place(places, key, message))
+    if problems:
+        raise RecipeError("\n".join(problems))
+
+
+_PLURAL = {
+    "teacher": "`teachers`",
+    "student": "`students`",
+    "objective": "`distil`",
+    "stages": "`distil.objective`",
+}
+"""Keys of a single recipe, and what a sweep makes them of."""
+
+
+def _check_sections(spec: SweepSpec, places: Places) -> None:
+    """Refuse what a data set cannot decide, rather than leave it out unsaid."""
+    sections: list[tuple[Key, Mapping[str, Any]]] = [(("base",), spec.base)]
+    sections += [(("datasets", name), section) for name, section in spec.datasets.items()]
+    problems = [
+        at_place(places, (*key, name), f"a sweep makes it of {source}: write it there.")
+        for key, section in sections
+        for name, source in _PLURAL.items()
+        if name in section
+    ]
     if problems:
         raise RecipeError("\n".join(problems))
 
@@ -148,15 +178,25 @@ def _check_axes(spec: SweepSpec, places: Places) -> None:
                         f"{message} Or a recipe key such as `student.dropout`.",
                     )
                 )
-            elif (why := _no_axis(name, spec)) is not None:
+            elif (why := _no_axis(name, names, spec)) is not None:
                 problems.append(at_place(places, (*key, name), why))
+    space = spec.distil.search.space if spec.distil.search else {}
+    for name, values in space.items():
+        if isinstance(values, RangeSpec) and is_whole(name):
+            ends = (values.low, values.high, values.step or 1.0)
+            if not all(end.is_integer() for end in ends):
+                why = "takes whole numbers: write such for `low`, `high` and `step`."
+                problems.append(at_place(places, ("distil", "search", "space", name), why))
     problems += _losses(spec, places)
     if problems:
         raise RecipeError("\n".join(problems))
 
 
-def _no_axis(name: str, spec: SweepSpec) -> str | None:
-    """Why an axis that is spelt well cannot be one."""
+def _no_axis(name: str, names: Sequence[str], spec: SweepSpec) -> str | None:
+    """Why an axis that is spelt well cannot be one of these."""
+    twin = next(one for one in names if key_of(one) == key_of(name))
+    if twin != name:
+        return f"is the same key as `{twin}` beside it. Remove one of them."
     if name in ("seed", "training.seed"):
         return "seeds are no axis: write them under `seeds`."
     if name.split(".")[0] == "objective" and spec.distil.objective is None:
@@ -193,6 +233,12 @@ def _ends(values: Any) -> tuple[Any, ...]:
 
 def _check_names(spec: SweepSpec, places: Places) -> None:
     known = [*spec.teachers, *spec.students]
+    wanted, candidates = spec.distil.n_teachers, len(spec.teachers)
+    if wanted > candidates:
+        message = (
+            f"asks for the best {wanted} of {candidates}. Add to `teachers`, or ask for fewer."
+        )
+        raise RecipeError(at_place(places, ("distil", "n_teachers"), message))
     if spec.reference is not None and spec.reference not in known:
         message = suggest(spec.reference, known, kind="model of the sweep")
         raise RecipeError(at_place(places, ("reference",), message))

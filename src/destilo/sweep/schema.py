@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from destilo.recipe.fields import Count, Spec, Text, as_tuple, shape
+from destilo.recipe.fields import Count, Positive, Spec, Text, as_tuple, shape
 from destilo.recipe.objective_spec import TermSpec
-from destilo.recipe.training_spec import TrainingOverrides
+from destilo.recipe.training_spec import TrainingOverrides, TrainingSpec
 
 LossName: TypeAlias = Literal["kl", "reverse-kl", "jsd", "soft-ce", "mse"]
 Axis: TypeAlias = Annotated[tuple[Any, ...], BeforeValidator(as_tuple), Field(min_length=1)]
@@ -31,10 +31,26 @@ def _folder_name(value: str) -> str:
 
 Name: TypeAlias = Annotated[str, AfterValidator(_folder_name)]
 
-WHOLE = frozenset(
-    {"per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "num_train_epochs"}
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("repeats one: the same seed trains the same model")
+    return seeds
+
+
+_WHOLE = frozenset(
+    {
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "max_steps",
+        "num_train_epochs",
+        "early_stopping_patience",
+        "eval_steps",
+        "student.layers",
+        "encoding.max_length",
+        "encoding.doc_stride",
+    }
 )
-"""Axes whose ranges are of whole numbers."""
 
 LOSS_AXES = ("term", "alpha", "temperature")
 """Axes that make up the objective: alpha x labels + (1 - alpha) x term at a temperature."""
@@ -90,13 +106,23 @@ class FinetuneSpec(Spec):
     select_by: Literal["metric", "validation_loss"] = "metric"
 
 
+def key_of(axis: str) -> str:
+    """The recipe key that an axis stands for: those of ``training`` need no prefix."""
+    return f"training.{axis}" if axis in TrainingSpec.model_fields else axis
+
+
+def is_whole(axis: str) -> bool:
+    """Whether the range of an axis is of whole numbers."""
+    return axis.removeprefix("training.") in _WHOLE
+
+
 class RangeSpec(Spec):
     """Numbers from ``low`` to ``high``; ``log``: evenly in the logarithm."""
 
     low: float
     high: float
     log: bool = False
-    step: float | None = None
+    step: Positive | None = None
 
     @model_validator(mode="after")
     def _ascends(self) -> RangeSpec:
@@ -212,12 +238,7 @@ class SweepSpec(Spec):
         tuple[Annotated[int, Field(ge=0, lt=2**32)], ...],
         BeforeValidator(as_tuple),
         Field(min_length=1),
+        AfterValidator(_distinct),
     ] = (13,)
     reference: Text | None = None
     keep: Literal["selected", "all"] = "selected"
-
-    @model_validator(mode="after")
-    def _distinct_seeds(self) -> SweepSpec:
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("`seeds` repeats one: the same seed trains the same model")
-        return self

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from destilo.errors import InputError
-from destilo.sweep.schema import WHOLE, RangeSpec, SearchSpec
+from destilo.sweep.schema import RangeSpec, SearchSpec, is_whole
 from destilo.sweep.trial import Settings
 
 
@@ -50,7 +50,7 @@ class Search:
     def _value(self, trial: Any, axis: str, values: RangeSpec | tuple[Any, ...]) -> Any:
         if isinstance(values, tuple):
             return trial.suggest_categorical(axis, list(values))
-        if axis in WHOLE:
+        if is_whole(axis):
             step = int(values.step or 1)
             low, high = int(values.low), int(values.high)
             return trial.suggest_int(axis, low, high, log=values.log, step=step)

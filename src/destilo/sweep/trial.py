@@ -18,11 +18,10 @@ from destilo.recipe.load import Draft, merge_drafts, recipe_of
 from destilo.recipe.places import Key, Place, Places, dotted
 from destilo.recipe.problems import at_place
 from destilo.recipe.schema import Recipe
-from destilo.recipe.training_spec import TrainingSpec
 from destilo.records import Role, TrialStage
 from destilo.runs import digest, file_digest, folder_digest
 from destilo.sweep.load import Sweep
-from destilo.sweep.schema import LOSS_AXES, WHOLE, CandidateSpec, Grid, RangeSpec
+from destilo.sweep.schema import LOSS_AXES, CandidateSpec, Grid, RangeSpec, is_whole, key_of
 
 Settings = tuple[tuple[str, Any], ...]
 """What a grid or a search chose: pairs of axis and value."""
@@ -121,8 +120,6 @@ class Recipes:
         if "dataset" in section:  # the name of one in the catalogue
             section["data"] = {"dataset": section.pop("dataset"), **section.get("data", {})}
         merge_drafts(draft, self._section(section, ("datasets", dataset), ()))
-        for key_of_one_run in ("teacher", "student", "objective", "stages"):
-            draft.value.pop(key_of_one_run, None)
         return draft
 
     def _compose(self, trial: Trial) -> Draft:
@@ -269,7 +266,7 @@ def one_at_a_time(space: Mapping[str, RangeSpec | Sequence[Any]]) -> list[Settin
     ends: dict[str, tuple[Any, ...]] = {}
     for axis, values in space.items():
         if isinstance(values, RangeSpec):
-            number = int if axis in WHOLE else float
+            number = int if is_whole(axis) else float
             ends[axis] = number(values.low), number(values.high)
         else:
             ends[axis] = tuple(values)
@@ -279,7 +276,7 @@ def one_at_a_time(space: Mapping[str, RangeSpec | Sequence[Any]]) -> list[Settin
 
 
 def _key_of(axis: str) -> tuple[str, ...]:
-    return ("training", axis) if axis in TrainingSpec.model_fields else tuple(axis.split("."))
+    return tuple(key_of(axis).split("."))
 
 
 def _put(draft: Draft, path: tuple[str, ...], new: Any, place: Place) -> None:
