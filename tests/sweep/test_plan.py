@@ -9,7 +9,7 @@ import pytest
 from destilo.errors import RecipeError
 from destilo.sweep.plan import Plan, plan_sweep
 from destilo.sweep.storage import Storage
-from tests.sweep.parts import Pretended, do_sweep, tiny_sweep
+from tests.sweep.parts import NARROW, TOKENIZER, Pretended, do_sweep, tiny_sweep
 
 
 def counted(plan: Plan) -> Counter[tuple[str, str]]:
@@ -109,3 +109,22 @@ def test_an_impossible_recipe_is_an_error_of_the_plan(tmp_path: Path) -> None:
     sweep = tiny_sweep(tmp_path, "ner", distil__grid={"learning_rate": [-1.0]})
     with pytest.raises(RecipeError, match="learning_rate"):
         plan_sweep(sweep)
+
+
+def test_everything_with_a_known_configuration_has_a_cost(tmp_path: Path) -> None:
+    plan = plan_sweep(tiny_sweep(tmp_path, "ner"))
+    costly = [phase for phase in plan.phases if phase.verb != "measure"]
+    assert all(phase.macs > 0 and phase.unknown == 0 for phase in costly)
+
+
+def test_a_shallower_candidate_costs_less(tmp_path: Path) -> None:
+    def macs(candidate: str) -> dict[str, float]:
+        narrow = {"config": NARROW, "tokenizer": TOKENIZER}
+        teachers = {"narrow": narrow if candidate == "deep" else narrow | {"layers": 1}}
+        plan = plan_sweep(tiny_sweep(tmp_path, "ner", teachers=teachers))
+        return {f"{one.verb} {one.stage} {one.model}": one.macs for one in plan.phases}
+
+    deep, shallow = macs("deep"), macs("shallow")
+    for what in ("train finetune narrow", "cache distil small"):
+        assert 0 < shallow[what] < deep[what]
+    assert shallow["train distil small"] == deep["train distil small"]

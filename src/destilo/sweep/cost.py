@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,22 @@ class Costs:
     A model or data set that is not on this machine has no cost that is known: 0.
     """
 
-    teachers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     of_measuring: float = 0.0
     _rows: dict[str, int] = field(default_factory=dict)
     _macs: dict[str, int] = field(default_factory=dict)
 
-    def of(self, verb: str, recipe: Recipe) -> float:
-        """The multiply-accumulates of a task."""
+    def of(
+        self, verb: str, recipe: Recipe, teachers: Sequence[Mapping[str, Any] | None] = ()
+    ) -> float:
+        """The multiply-accumulates of a task.
+
+        Args:
+            verb: Of the task.
+            recipe: Of its trial.
+            teachers: The configuration of each of its teachers, where known.
+        """
         rows = self.rows(recipe)
-        teacher = sum(self._forward(_config_of(one.encoder), recipe) for one in recipe.teachers)
+        teacher = sum(self._forward(config, recipe) for config in teachers)
         if verb == "cache":
             return float(rows * teacher)
         training = recipe.training
@@ -50,7 +57,8 @@ class Costs:
             else rows * training.num_train_epochs
         )
         follows = recipe.distils and any(one.cache == "off" for one in recipe.teachers)
-        own = FORWARD_AND_BACKWARD * self._forward(_student_config(recipe), recipe)
+        config = config_of_student(recipe, next(iter(teachers), None))
+        own = FORWARD_AND_BACKWARD * self._forward(config, recipe)
         return float(seen * (own + (teacher if follows else 0)))
 
     def rows(self, recipe: Recipe) -> int:
@@ -69,10 +77,8 @@ class Costs:
             return 0
         key = digest([dict(config), recipe.max_length])
         if key not in self._macs:
-            sizes = None
-            if "vocab_size" in config or recipe.student.from_ == "config":
-                known = {"vocab_size": 30_000, **config}
-                sizes = count_from_config(known, sequence_length=recipe.max_length)
+            known = {"vocab_size": 30_000, **config}  # no product of matrices depends on it
+            sizes = count_from_config(known, sequence_length=recipe.max_length)
             self._macs[key] = 0 if sizes is None else sizes.macs
         return self._macs[key]
 
@@ -89,14 +95,17 @@ def _rows_here(source: Source, task: str) -> int:
         return 0
 
 
-def _student_config(recipe: Recipe) -> Mapping[str, Any] | None:
+def config_of_student(
+    recipe: Recipe, teacher: Mapping[str, Any] | None = None
+) -> Mapping[str, Any] | None:
+    """The configuration of a recipe's student, which may be made from its teacher's."""
     student = recipe.student
     if student.from_ == "config":
         config = student.config if isinstance(student.config, dict) else _config_of(student.config)
     elif student.from_ == "checkpoint":
         config = _config_of(student.model)
     else:
-        config = _config_of(recipe.teachers[0].encoder) if recipe.teachers else None
+        config = teacher
     if config is None or student.layers is None:
         return config
     count = student.layers if isinstance(student.layers, int) else len(student.layers)

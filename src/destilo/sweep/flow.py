@@ -9,13 +9,13 @@ top to bottom while many flows go on at a time. It starts nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from destilo.errors import DestiloError
 from destilo.records import Role, TrialResult, TrialStage
-from destilo.sweep.cost import Costs
+from destilo.sweep.cost import Costs, config_of_student
 from destilo.sweep.schema import Grid
 from destilo.sweep.search import Search
 from destilo.sweep.trial import Recipes, Settings, Trial, points, without_losses
@@ -52,6 +52,7 @@ class Flows:
     def __init__(self, recipes: Recipes, costs: Costs, selection: Selection) -> None:
         self._recipes, self._costs, self._selection = recipes, costs, selection
         self._spec = recipes.sweep.spec
+        self._shapes: dict[str, Mapping[str, Any] | None] = {}
 
     def start(self) -> list[Flow]:
         """Everything that waits for nothing."""
@@ -224,8 +225,16 @@ class Flows:
             measured_by=recipe.digest,
             bounds=bounds or {},
             label=_label(trial),
-            cost=self._costs.of(verb, recipe),
+            cost=self._costs.of(verb, recipe, [self._shape(name) for name, _ in trial.teachers]),
         )
+
+    def _shape(self, teacher: str) -> Mapping[str, Any] | None:
+        """The configuration of a candidate, where known; it is the same on every data set."""
+        if teacher not in self._shapes:
+            dataset, seed = next(iter(self._spec.datasets)), self._spec.seeds[0]
+            trial = Trial("finetune", dataset, teacher, "teacher", (), seed)
+            self._shapes[teacher] = config_of_student(self._recipes.recipe(trial))
+        return self._shapes[teacher]
 
     def _measure(self, outcome: Outcome) -> Task:
         """Evaluate and profile a model that was selected."""
