@@ -244,7 +244,9 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert run(app, ["report", str(folder), "--paper"]).exit_code == 0
     assert run(app, ["report", "--paper", "-o", str(tmp_path / "paper")]).exit_code == 0
     assert (tmp_path / "paper" / "report.md").is_file()
-    for arguments in ([], ["--paper"], [str(tmp_path / "nothing")], ["--paper", str(tmp_path)]):
+    wrong = [[], ["--paper"], [str(tmp_path / "nothing")], ["--paper", str(tmp_path)]]
+    wrong.append([str(folder), "-o", str(tmp_path / "elsewhere")])  # a sweep's is in its folder
+    for arguments in wrong:
         assert isinstance(run(app, ["report", *arguments]).exception, InputError)
 
 

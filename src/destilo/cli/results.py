@@ -75,6 +75,11 @@ def report(
             say(f"wrote {build_paper_report(output, within=within).report}")
         return
     if len(folders) == 1 and (folders[0] / "results.json").exists():
+        if output is not None:
+            raise InputError(
+                f"The report of a sweep is written into its folder, {folders[0]}: take --output "
+                "away. Its tables/ are CSV."
+            )
         with reported_io(folders[0]):
             made = build_collection_report(folders[0], paper=paper, within=within)
         say(f"wrote {made.report}")
