@@ -1,5 +1,6 @@
 """What the commands on caches say, and how they leave."""
 
+import io
 import json
 import subprocess
 import sys
@@ -97,6 +98,11 @@ def test_deleting_wants_to_know_what_and_whether(
     assert call("delete") == 2
     assert call("delete", "ffff", "--yes") == 2
     assert "No cache in" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))  # nobody answers
+    assert call("delete", "--all") == 1
+    told = capsys.readouterr().err
+    assert "nothing was deleted" in told
+    assert "interrupted" not in told
     monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
     assert call("delete", "--all") == 1
     with held(folder):

@@ -215,6 +215,8 @@ def test_a_sweep_is_no_recipe_and_a_recipe_no_sweep(tmp_path: Path) -> None:
         ["sweep", "sweep.yaml", "-o", "out", "--dry-run", "--set", "distil.alpha=3"],
         ["sweep", "sweep.yaml", "-o", "out", "--workers", "0"],
         ["sweep", "sweep.yaml", "-o", "out", "--address", "auto"],
+        ["sweep", "sweep.yaml", "-o", "out", "--gpus", "1"],
+        ["sweep", "sweep.yaml", "-o", "out", "--executor", "ray", "--workers", "2"],
         ["run", "sweep.yaml", "-o", "out"],
         ["check", "sweep.yaml"],
     ],

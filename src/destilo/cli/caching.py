@@ -222,8 +222,8 @@ def delete(
     if chosen and not yes:
         for one in chosen:
             say(f"{one.id}  {one.teacher}, {one.examples:,} examples, {_size(one.size_bytes)}")
-        if not typer.confirm(f"Delete {len(chosen)} caches, {size}?", err=True):
-            say("nothing was deleted")
+        if not _agreed(f"Delete {len(chosen)} caches, {size}?"):
+            complain("warning", "nothing was deleted; --yes does not ask")
             raise typer.Exit(1)
     for one in chosen:
         delete_cache(one.folder)
@@ -231,6 +231,14 @@ def delete(
         say_json([one.id for one in chosen])
     else:
         say(f"deleted {len(chosen)} caches, {size}")
+
+
+def _agreed(question: str) -> bool:
+    """Ask; no answer (the end of the input, Ctrl-C) is a no."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
 
 
 def _root(folder: Path | None) -> Path:

@@ -117,8 +117,10 @@ def _do(
     from destilo.sweep.run import run_sweep
 
     require_workers(workers)
-    if executor == "process" and address is not None:
-        raise InputError("--address is of a Ray cluster: add --executor ray.")
+    if executor == "process" and (address is not None or resources != (1.0, 0.0)):
+        raise InputError("--address, --cpus and --gpus are of a Ray cluster: add --executor ray.")
+    if executor == "ray" and workers != 1:
+        raise InputError("--workers is of this machine: Ray trains as many as --cpus leaves room.")
     board = SweepBoard(error_console(), quiet=quiet)
 
     @contextmanager
