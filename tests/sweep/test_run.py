@@ -129,6 +129,22 @@ def test_weights_of_losers_are_freed_as_soon_as_they_have_lost(
     assert max(left) < len({one.trial for one in result.collection.trials})
 
 
+def test_a_search_is_as_long_without_distillation(tmp_path: Path, pretended: Pretended) -> None:
+    del pretended
+    space = {"alpha": {"low": 0.0, "high": 1.0}, "learning_rate": {"low": 1e-3, "high": 5e-3}}
+    search = {"n_trials": 5, "space": space, "prune": False}
+    sweep = tiny_sweep(tmp_path, "ner", distil__grid=None, distil__search=search, seeds=[13])
+    result, _ = do_sweep(sweep, tmp_path / "out")
+    for stage, axes in (("finetune", {"learning_rate"}), ("distil", set(space))):
+        mine = [
+            one
+            for one in result.collection.trials
+            if one.role == "student" and one.stage == stage and one.model == "small"
+        ]
+        assert len(mine) == 5
+        assert {axis for one in mine for axis in one.settings} == axes
+
+
 def test_of_equals_the_first_is_selected(tmp_path: Path, pretended: Pretended) -> None:
     pretended.scores = lambda _: [{"f1": 0.5}]
     result, _ = do_sweep(tiny_sweep(tmp_path, "ner"), tmp_path / "out")

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from destilo.errors import DestiloError
 from destilo.records import Role, TrialResult, TrialStage
 from destilo.sweep.cost import Costs, config_of_student
-from destilo.sweep.schema import Grid
+from destilo.sweep.schema import Grid, SearchSpec
 from destilo.sweep.search import Search
 from destilo.sweep.trial import Recipes, Settings, Trial, points, without_losses
 from destilo.sweep.work import Outcome, Task, Verb
@@ -123,8 +123,9 @@ class Flows:
             return Trial(stage, dataset, student, "student", settings, seed, teachers)
 
         first, *others = self._spec.seeds
-        if stage == "distil" and self._spec.distil.search is not None:
-            outcomes = yield from self._searched(trial, dataset)
+        search = self._search_of(stage)
+        if search is not None:
+            outcomes = yield from self._searched(trial, dataset, search)
         else:
             grid = self.grid_of_student(student)
             settings = points(grid if stage == "distil" else without_losses(grid))
@@ -151,11 +152,17 @@ class Flows:
         own = self._spec.students[student].grid
         return self._spec.distil.grid if own is None else own
 
-    def _searched(
-        self, trial: Callable[[Settings, int], Trial], dataset: str
-    ) -> Generator[list[Task], list[Outcome], list[Outcome]]:
+    def _search_of(self, stage: TrialStage) -> SearchSpec | None:
+        """The search of a stage: without distillation as many trials, over what still matters."""
         spec = self._spec.distil.search
-        assert spec is not None
+        if spec is None or stage == "distil":
+            return spec
+        space = without_losses(spec.space)
+        return spec.model_copy(update={"space": space}) if space else None
+
+    def _searched(
+        self, trial: Callable[[Settings, int], Trial], dataset: str, spec: SearchSpec
+    ) -> Generator[list[Task], list[Outcome], list[Outcome]]:
         select_by = self._select_by("student", dataset)
         search = Search(spec, minimise=select_by == "validation_loss")
         found: list[Outcome] = []

@@ -177,8 +177,8 @@ class DistilSpec(Spec):
         search: In place of ``grid``.
         n_teachers: Follow so many of the best candidates at once, with equal weights.
         select_by: Which run of a student is best on validation.
-        without_distillation: Also train every student on the gold labels alone, over the grid's
-            training keys.
+        without_distillation: Also train every student on the gold labels alone, over the training
+            keys of the grid or the search.
         cache: Run the selected teacher once and keep its outputs.
     """
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from destilo import __version__
 from destilo.catalogue.datasets import dataset_entry
@@ -25,6 +25,8 @@ from destilo.sweep.schema import LOSS_AXES, CandidateSpec, Grid, RangeSpec, is_w
 
 Settings = tuple[tuple[str, Any], ...]
 """What a grid or a search chose: pairs of axis and value."""
+
+Values = TypeVar("Values")
 
 TEACHER_OF = "trial:"
 """What stands in a recipe for the model of another trial, until it is known where that lies."""
@@ -252,11 +254,11 @@ def points(grid: Grid) -> list[Settings]:
     return [tuple(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
 
-def without_losses(grid: Grid) -> Grid:
+def without_losses(axes: Mapping[str, Values]) -> dict[str, Values]:
     """The axes that also mean something where nothing is distilled."""
     return {
         axis: values
-        for axis, values in grid.items()
+        for axis, values in axes.items()
         if axis not in LOSS_AXES and not axis.startswith(("objective.", "teacher.", "alignment"))
     }
 
