@@ -41,6 +41,14 @@ def test_the_encoder_of_a_ready_teacher_has_its_shape(
     assert (found.key, "does not exist" in found.message) == ("teacher.encoder", True)
 
 
+def test_a_name_that_is_nearly_in_the_catalogue_is_told(minimal: dict[str, Any]) -> None:
+    teacher = {"model": "betocased", "finetune": {}}
+    warnings = [one for one in findings({**minimal, "teacher": teacher}) if one.level == "warning"]
+    assert "Did you mean 'beto-cased'?" in only(warnings).remedy
+    teacher = {"model": "bert-base-uncased", "finetune": {}}
+    assert not [one for one in findings({**minimal, "teacher": teacher}) if "mean" in one.remedy]
+
+
 @pytest.mark.parametrize("kind", ["finetune", "config"])
 def test_a_teacher_that_is_made_here_names_no_encoder(
     kind: str, minimal: dict[str, Any], make_model: MakeModel

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from destilo.catalogue.models import list_models
 from destilo.errors import suggest
 from destilo.recipe.catalogue import TASKS
 from destilo.recipe.findings import Findings
@@ -104,6 +106,14 @@ def _facts(key: Key, source: str, findings: Findings) -> ModelFacts:
             "Give a folder with config.json, model.safetensors and tokenizer.json, or a hub model.",
         )
         return _NO_FACTS
+    names = [entry.name for entry in list_models()]
+    meant = difflib.get_close_matches(source, names, n=1, cutoff=0.8)
+    if facts.folder is None and "/" not in source and meant and source not in names:
+        findings.warn(
+            key,
+            f"'{source}' is no folder and no name of the catalogue, and is looked for on the hub.",
+            f"Did you mean '{meant[0]}'? `destilo list models` shows the names.",
+        )
     if facts.config is not None and facts.model_type is None:
         _unknown_type(key, facts.config.get("model_type"), findings)
         return _NO_FACTS
