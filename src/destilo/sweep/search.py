@@ -49,7 +49,10 @@ class Search:
 
     def _value(self, trial: Any, axis: str, values: RangeSpec | tuple[Any, ...]) -> Any:
         if isinstance(values, tuple):
-            return trial.suggest_categorical(axis, list(values))
+            number = trial.suggest_categorical(
+                axis, list(range(len(values)))
+            )  # it wants plain values
+            return values[number]
         if is_whole(axis):
             step = int(values.step or 1)
             low, high = int(values.low), int(values.high)
